@@ -1,0 +1,1 @@
+"""Registry of heads, checkpoints, avatars and user models: name -> file, sha256, licence."""

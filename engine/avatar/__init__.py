@@ -1,0 +1,1 @@
+"""`Head` vertices [v, 3] + `Avatar` in, `Gaussians` [n] in space out; ply and spz."""

@@ -1,0 +1,1 @@
+"""`Controls` (keys in seconds) in, `ControlTrack` (arrays at given times) out; words and labels to AUs."""

@@ -1,0 +1,77 @@
+"""The will of the animator as data: keys in seconds, and what they are at given times.
+
+The keys are the record; sampling them belongs to `engine.controls`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Keys = tuple[tuple[float, float], ...]  # (second, value), ascending; linear between, constant outside
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A typed direction as a strip on the timeline.
+
+    start, end: seconds; blend_in, blend_out: seconds of ease inside the strip; strength in [0, 1].
+    activation: {"AU12_L": 0.8, ...} as recognised from the text (None: recognise when sampled).
+    """
+
+    text: str
+    start: float
+    end: float
+    blend_in: float = 0.3
+    blend_out: float = 0.4
+    strength: float = 1.0
+    mute: bool = False
+    activation: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One automatic layer (blink, gaze, head): switched, scaled in [0, 2] and seeded on its own."""
+
+    on: bool = True
+    strength: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Everything keyed or typed for one performance. Times in seconds from the voice's first sample.
+
+    emotions: label -> keys in [0, 1] (the curve is the transition); intensity in [0, 1];
+    valence, arousal in [-1, 1]; au: "AU12_L" -> keys in [-1, 1], added after everything else;
+    layers: "blink", "gaze", "head"; dials: named strengths ("mouth", "upper", ...), 1 = as generated.
+    """
+
+    emotions: dict[str, Keys] = field(default_factory=dict)
+    intensity: Keys = ((0.0, 1.0),)
+    valence: Keys = ((0.0, 0.0),)
+    arousal: Keys = ((0.0, 0.0),)
+    prompts: tuple[Prompt, ...] = ()
+    au: dict[str, Keys] = field(default_factory=dict)
+    layers: dict[str, Layer] = field(default_factory=dict)
+    dials: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ControlTrack:
+    """Controls at t given times. Left is column 0 of a side axis.
+
+    emotion [t, 14]; intensity [t]; va [t, 2]; prompt_activation, prompt_suppress, prompt_floor [t, 18, 2]
+    in [0, 1] (what the words raise, deny, and at least demand); au_offset [t, 18, 2].
+    """
+
+    times: np.ndarray
+    emotion: np.ndarray
+    intensity: np.ndarray
+    va: np.ndarray
+    prompt_activation: np.ndarray
+    prompt_suppress: np.ndarray
+    prompt_floor: np.ndarray
+    au_offset: np.ndarray

@@ -1,0 +1,1 @@
+"""Small networks used only to measure; nothing that ships is trained with them."""

@@ -1,0 +1,1 @@
+"""`Speech` + `Controls` + `Head` in, `Take` out; one file per system."""

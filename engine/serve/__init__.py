@@ -1,0 +1,1 @@
+"""The engine as a child process: JSON lines on stdin/stdout, jobs, progress, cancel, live preview."""
