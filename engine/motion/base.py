@@ -1,0 +1,73 @@
+"""What a motion system is, and what passes from it to the rest of the room.
+
+A system runs at its own rate on interface v1 (articulation + 64-d features) and fills ARKit and extra channels. What it
+does not support of the controls is applied after it (perform.py) and recorded in the take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from engine.core.control import ControlTrack
+from engine.core.errors import BadInput
+from engine.core.sound import Speech
+
+CONTROLS = ("labels", "intensity", "va", "prompt", "au")
+
+
+@dataclass(frozen=True)
+class MotionSlice:
+    """Motion at a system's own rate. Rows at `times` [t] seconds; all float32.
+
+    arkit [t, 52], extra [t, 7], au [t, 18, 2] (expression only; blink and speech are added later).
+    closure, labiodental [t] in [0, 1]: 1 where lips must meet / the lower lip must touch the upper teeth.
+    pose [t, 15] axis-angle (FLAME's order), zero where the system does not move joints.
+    """
+
+    times: np.ndarray
+    arkit: np.ndarray
+    extra: np.ndarray
+    au: np.ndarray
+    closure: np.ndarray
+    labiodental: np.ndarray
+    pose: np.ndarray
+
+
+class MotionSystem(Protocol):
+    """One file per system; `name` is what `--motion` takes."""
+
+    name: str
+    supports: frozenset[str]
+    native_fps: float
+    checkpoint_sha256: str
+
+    def prepare(self, speech: Speech) -> Any:
+        """Work that depends on the voice alone; the result may be kept while controls change."""
+
+    def run(
+        self, cache: Any, controls: Callable[[np.ndarray], ControlTrack], t0: float, t1: float, state: Any = None
+    ) -> tuple[MotionSlice, Any]:
+        """Motion for seconds [t0, t1) and the state to pass to the next, adjoining call."""
+
+
+def _direct() -> MotionSystem:
+    from engine.motion.direct import Direct
+
+    return Direct()
+
+
+# One line per system: name -> a function that makes it (heavy imports happen inside).
+SYSTEMS: dict[str, Callable[[], MotionSystem]] = {
+    "direct": _direct,
+}
+
+
+def get_system(name: str) -> MotionSystem:
+    """The motion system of that name. Raises BadInput that lists the known ones."""
+    if name not in SYSTEMS:
+        raise BadInput(f"no motion system is called '{name}'; there are: {', '.join(SYSTEMS)}")
+    return SYSTEMS[name]()

@@ -1,0 +1,104 @@
+"""The guarantee that lips meet: geometry decides, whatever shapes are mixed.
+
+In ARKit form every vertex is linear in the weights, so the gap between facing inner-lip vertices is too:
+gap_p(w) = g_p + sum_k w_k G_kp. Where the motion holds a closure, the least correction that brings every middle pair
+under `SEALED_M` is found in closed form, in the order: the `lipsTogether` corrective, `mouthClose`, then less of what
+opens the lips, last the jaw. The same model keeps lips from passing through each other by more than `PASS_M`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.core.anatomy import Head
+from engine.core.names import ARKIT, ARKIT_INDEX, EXTRA, EXTRA_INDEX
+
+SEALED_M = 0.0003  # a held closure: no middle pair further apart than this
+PASS_M = 0.0015  # soft lips press into each other by at most this at rest in a closure
+_LOOSE_M = 0.04  # more than any mouth opens: no limit where nothing is held
+
+_OPENERS = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthFunnel",
+            "mouthShrugUpper", "mouthStretchLeft", "mouthStretchRight", "mouthSmileLeft", "mouthSmileRight",
+            "mouthFrownLeft", "mouthFrownRight", "mouthPucker", "noseSneerLeft", "noseSneerRight", "jawForward",
+            "mouthRollLower", "mouthRollUpper", "mouthShrugLower")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LipModel:
+    """Signed vertical gap of the middle lip pairs, metres, positive = open: rest [p] + weights [t, 59] @ slope [59, p]."""
+
+    rest: np.ndarray
+    slope: np.ndarray
+
+    def gap(self, weights: np.ndarray) -> np.ndarray:
+        """[t, 59] -> [t, p] metres."""
+        return self.rest + weights @ self.slope
+
+
+def middle_pairs(head: Head) -> np.ndarray:
+    """The middle third of `head.lip_pairs`. [p, 2]."""
+    count = len(head.lip_pairs)
+    return head.lip_pairs[count // 3 : count - count // 3]
+
+
+def lip_model(head: Head) -> LipModel:
+    """The head's lip gap as a linear function of arkit + extra weights; shapes the head lacks have no slope."""
+    pairs = middle_pairs(head)
+    upper, lower = pairs[:, 0], pairs[:, 1]
+    rest = (head.template[upper, 1] - head.template[lower, 1]).astype(np.float64)
+    slope = np.zeros((len(ARKIT) + len(EXTRA), len(pairs)))
+    for row, name in enumerate((*ARKIT, *EXTRA)):
+        if (k := head.shape_index.get(name)) is not None:
+            slope[row] = head.shapes[k, upper, 1] - head.shapes[k, lower, 1]
+    return LipModel(rest, slope)
+
+
+def _raise_to_close(model: LipModel, weights: np.ndarray, row: int, excess: np.ndarray, limit: np.ndarray) -> None:
+    """Raise weight `row` (up to `limit` [t]) by the least that removes `excess` [t, p] where it closes the lips."""
+    closing = np.maximum(-model.slope[row], 0.0)
+    useful = closing > 1e-5
+    if not useful.any():
+        return
+    need = np.where(useful, np.maximum(excess, 0.0) / np.maximum(closing, 1e-9), 0.0).max(1)
+    weights[:, row] = np.minimum(weights[:, row] + need, np.maximum(limit, weights[:, row]))
+
+
+def _less_opening(model: LipModel, weights: np.ndarray, rows: list[int], excess: np.ndarray) -> None:
+    """Scale the weights `rows` down by the least that removes `excess` [t, p], where they open the lips."""
+    opened = np.einsum("tk,kp->tp", weights[:, rows], np.maximum(model.slope[rows], 0.0))
+    share = np.where(opened > 1e-7, np.maximum(excess, 0.0) / np.maximum(opened, 1e-7), 0.0).max(1)
+    weights[:, rows] *= (1.0 - np.clip(share, 0.0, 1.0))[:, None]
+
+
+def seal(head: Head, arkit: np.ndarray, extra: np.ndarray, closure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights whose middle lip pairs meet where `closure` is held.
+
+    arkit [t, 52], extra [t, 7], closure [t] in [0, 1] -> corrected copies. Between 0 and 1 the allowed gap falls smoothly,
+    so that lips travel into a closure instead of jumping.
+    """
+    model = lip_model(head)
+    weights = np.concatenate([arkit, extra], 1).astype(np.float64)
+    allowed = SEALED_M + _LOOSE_M * (1.0 - np.clip(closure / 0.95, 0.0, 1.0))[:, None]
+
+    def excess() -> np.ndarray:
+        return model.gap(weights) - allowed
+
+    jaw, close = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"]
+    together = len(ARKIT) + EXTRA_INDEX["lipsTogether"]
+    openers = [ARKIT_INDEX[name] for name in _OPENERS if model.slope[ARKIT_INDEX[name]].max() > 1e-5]
+    _raise_to_close(model, weights, close, excess(), weights[:, jaw])
+    _raise_to_close(model, weights, together, excess(), np.ones(len(weights)))
+    _less_opening(model, weights, openers, excess())
+    _less_opening(model, weights, [jaw], excess())
+    _part_crossed(model, weights, close)
+    out = weights.astype(np.float32)
+    return out[:, : len(ARKIT)], out[:, len(ARKIT) :]
+
+
+def _part_crossed(model: LipModel, weights: np.ndarray, close: int) -> None:
+    """Take back mouthClose where lips pass through each other by more than PASS_M (the median pair)."""
+    crossed = np.maximum(-PASS_M - np.median(model.gap(weights), axis=1), 0.0)
+    effect = max(float(np.median(-model.slope[close])), 1e-6)
+    weights[:, close] = np.maximum(weights[:, close] - crossed / effect, 0.0)

@@ -1,0 +1,196 @@
+"""Voice + controls + head -> `Take`: the one way, whatever the motion system."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from engine import __version__
+from engine.controls.files import digest
+from engine.controls.track import sample
+from engine.core.anatomy import Head
+from engine.core.clock import FrameClock
+from engine.core.control import Controls
+from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, AU_INDEX, EXTRA, EXTRA_INDEX
+from engine.core.progress import SILENT, Reporter
+from engine.core.sound import Audio, Speech
+from engine.core.take import FlameTrack, Take
+from engine.core.units import MM
+from engine.motion.base import CONTROLS, MotionSlice, MotionSystem, get_system
+from engine.motion.contacts import seal
+from engine.motion.layers import Layers, make_layers
+from engine.motion.resample import to_times
+
+WINDOW_S = 20.0  # a long voice is run in windows: progress, cancel, bounded memory
+EYE_LOOK_RAD = {"yaw": np.radians(30), "up": np.radians(25), "down": np.radians(30)}  # angle of a full eyeLook shape
+
+
+def perform(
+    audio: Audio,
+    controls: Controls,
+    fps: object = 25,
+    first_frame: int = 1,
+    motion: str = "direct",
+    head: Head | None = None,
+    speech: Speech | str = "default",
+    report: Reporter = SILENT,
+) -> Take:
+    """A whole performance of `audio` at `fps` (any rate in [1, 240]); the same input and seed give the same take.
+
+    speech: an encoder's name or a finished `Speech`. Raises BadInput for unusable rates, names or controls and Cancelled
+    when `report` says so.
+    """
+    if head is None:
+        from engine.head.library import load_head
+
+        head = load_head()
+    clock = FrameClock.of(fps, first_frame)
+    if isinstance(speech, str):
+        from engine.speech.encode import encode
+
+        speech = encode(audio, speech, report)
+    if speech.articulation[:, ARTICULATION_INDEX["voice"]].max(initial=0) < 0.5:
+        report.warn("no voice was heard in this file: the mouth stays closed")
+    system = get_system(motion)
+    if hasattr(system, "dials"):
+        system.dials = dict(controls.dials)
+    native = run_system(system, speech, controls, report)
+    times = clock.times(clock.count(audio.duration))
+    frames = to_times(native, times)
+    layers = make_layers(speech, controls, times)
+    report.step("face", 1, 2)
+    arkit, extra = seal(head, *_with_layers(frames, layers), frames.closure)
+    take = _assemble(head, clock, frames, layers, arkit, extra, speech, controls)
+    report.step("face", 2, 2)
+    meta = _meta(head, audio, controls, system)
+    return dataclasses.replace(take, residual_mm={"flame": flame_residual_mm(head, take)}, meta=meta)
+
+
+def run_system(system: MotionSystem, speech: Speech, controls: Controls, report: Reporter = SILENT) -> MotionSlice:
+    """The system's motion for the whole voice at its native rate, run window by window."""
+    cache, state, parts = system.prepare(speech), None, []
+    starts = np.arange(0.0, speech.duration, WINDOW_S)
+    for i, t0 in enumerate(starts):
+        report.step("motion", i, len(starts))
+        end = min(t0 + WINDOW_S, speech.duration)
+        part, state = system.run(cache, lambda times: sample(controls, times), t0, end, state)
+        parts.append(part)
+    report.step("motion", len(starts), len(starts))
+    names = [f.name for f in dataclasses.fields(MotionSlice)]
+    return MotionSlice(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
+
+
+def _with_layers(frames: MotionSlice, layers: Layers) -> tuple[np.ndarray, np.ndarray]:
+    """Blink and gaze laid over the face: (arkit [t, 52], extra [t, 7])."""
+    arkit, extra = frames.arkit.copy(), frames.extra.copy()
+    for side, name in enumerate(("Left", "Right")):
+        lid = ARKIT_INDEX[f"eyeBlink{name}"]
+        arkit[:, lid] = np.maximum(arkit[:, lid], layers.blink[:, side])
+        for other in ("eyeSquint", "eyeWide"):  # both fight a shut lid
+            arkit[:, ARKIT_INDEX[f"{other}{name}"]] *= 1.0 - arkit[:, lid]
+    yaw, pitch = layers.gaze[:, 0], layers.gaze[:, 1]
+    for name, angle, full in (
+        ("eyeLookOutLeft", yaw, "yaw"), ("eyeLookInRight", yaw, "yaw"),
+        ("eyeLookInLeft", -yaw, "yaw"), ("eyeLookOutRight", -yaw, "yaw"),
+        ("eyeLookUpLeft", pitch, "up"), ("eyeLookUpRight", pitch, "up"),
+        ("eyeLookDownLeft", -pitch, "down"), ("eyeLookDownRight", -pitch, "down"),
+    ):  # fmt: skip
+        arkit[:, ARKIT_INDEX[name]] = np.clip(angle / EYE_LOOK_RAD[full], 0.0, 1.0)
+    return arkit, extra
+
+
+def _pose(frames: MotionSlice, layers: Layers) -> np.ndarray:
+    """[t, 15] axis-angle: the system's joints plus head motion (neck) and gaze (both eyes)."""
+    pose = frames.pose.astype(np.float32).copy()
+    pose[:, 3:6] += layers.head
+    eyes = np.stack([-layers.gaze[:, 1], layers.gaze[:, 0], np.zeros(len(pose), np.float32)], 1)
+    pose[:, 9:12] += eyes
+    pose[:, 12:15] += eyes
+    return pose
+
+
+def _final_au(frames: MotionSlice, arkit: np.ndarray) -> np.ndarray:
+    """Expression AUs with what the face ends up doing: blink (45), lips part (25), jaw drop (26). [t, 18, 2]."""
+    au = frames.au.copy()
+    for side, name in enumerate(("Left", "Right")):
+        au[:, AU_INDEX["AU45"], side] = arkit[:, ARKIT_INDEX[f"eyeBlink{name}"]]
+        parted = (1.0 - frames.closure) * np.maximum(
+            arkit[:, ARKIT_INDEX[f"mouthLowerDown{name}"]], np.minimum(2.0 * arkit[:, ARKIT_INDEX["jawOpen"]], 1.0)
+        )
+        au[:, AU_INDEX["AU25"], side] = np.maximum(au[:, AU_INDEX["AU25"], side] * (1.0 - frames.closure), parted)
+        au[:, AU_INDEX["AU26"], side] = arkit[:, ARKIT_INDEX["jawOpen"]]
+    return np.clip(au, 0.0, 1.0)
+
+
+def flame_track(head: Head, arkit: np.ndarray, extra: np.ndarray, pose: np.ndarray) -> FlameTrack:
+    """FLAME-layout form of ARKit-form motion on a head whose expression basis holds its shapes by name.
+
+    The jaw leaves the shapes: jawOpen becomes the jaw joint's angle (never both).
+    """
+    named = {**{n: arkit[:, i] for n, i in ARKIT_INDEX.items()}, **{n: extra[:, i] for n, i in EXTRA_INDEX.items()}}
+    zeros = np.zeros(len(arkit), np.float32)
+    expression = np.stack([named.get(name, zeros) for name in head.expression_names], 1)
+    flame_pose = pose.copy()
+    flame_pose[:, 6] += arkit[:, ARKIT_INDEX["jawOpen"]] * head.jaw_open_rad
+    lids = np.stack([named["eyeBlinkLeft"], named["eyeBlinkRight"]], 1)
+    return FlameTrack(
+        head.flame_version, np.zeros(0, np.float32), expression, flame_pose,
+        np.zeros((len(arkit), 3), np.float32), lids,
+    )  # fmt: skip
+
+
+def flame_residual_mm(head: Head, take: Take) -> float:
+    """Largest vertex distance between the take's FLAME form and its ARKit form, over up to 25 frames, millimetres."""
+    from engine.head.evaluate import flame_vertices, vertices
+
+    rows = np.unique(np.linspace(0, len(take) - 1, min(len(take), 25)).astype(int))
+    pose = take.flame.pose.copy()
+    pose[:, 6:9] = 0.0
+    truth = vertices(head, take.arkit[rows], take.extra[rows], pose[rows])
+    derived = flame_vertices(head, take.flame.shape, take.flame.expression[rows], take.flame.pose[rows])
+    return round(float(np.linalg.norm(truth - derived, axis=2).max() * MM), 4)
+
+
+def _assemble(
+    head: Head, clock: FrameClock, frames: MotionSlice, layers: Layers, arkit: np.ndarray, extra: np.ndarray,
+    speech: Speech, controls: Controls,
+) -> Take:  # fmt: skip
+    pose = _pose(frames, layers)
+    au = _final_au(frames, arkit)
+    track = sample(controls, frames.times)
+    rows = (frames.times - speech.features.t0_s) * speech.features.rate_hz
+    rows = np.clip(rows.round().astype(int), 0, len(speech.features.values) - 1)
+    return Take(
+        fps=clock.fps,
+        first_frame=clock.first,
+        au=au,
+        arkit=arkit,
+        extra=extra,
+        extra_names=EXTRA,
+        flame=flame_track(head, arkit, extra, pose),
+        drive={
+            "emotion": track.emotion,
+            "intensity": track.intensity,
+            "va": track.va,
+            "au_final": au,
+            "audio": speech.features.values[rows],
+        },  # fmt: skip
+    )
+
+
+def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem) -> dict[str, Any]:
+    return {
+        "head": head.name,
+        "topology_sha256": head.topology_sha256,
+        "audio_sha256": audio.sha256,
+        "controls_digest": digest(controls),
+        "system": system.name,
+        "native_fps": system.native_fps,
+        "checkpoint_sha256": system.checkpoint_sha256,
+        "seed": controls.seed,
+        "obeyed": sorted(system.supports),
+        "applied_after": sorted(set(CONTROLS) - system.supports),
+        "engine": __version__,
+    }
