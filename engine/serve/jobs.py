@@ -1,0 +1,178 @@
+"""What the engine can be asked to do: name -> function(request, reporter) -> result.
+
+A job gets the request as plain JSON values and returns plain JSON values; numpy arrays go under "arrays" of
+its result and reach the client as .npy files of the session folder. It calls `reporter.step` at least every
+100 ms of work. Heavy packages are imported inside the functions. The command line calls the same functions.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import engine
+from engine.core.errors import BadInput
+from engine.core.progress import SILENT, Reporter
+
+Request = dict[str, Any]
+Job = Callable[[Request, Reporter], dict[str, Any]]
+
+
+def version(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """{} -> {"version", "python", "system"}."""
+    return {"version": engine.__version__, "python": platform.python_version(), "system": platform.platform()}
+
+
+def needed(request: Request, name: str) -> Any:
+    """A request's entry that must be there. Raises BadInput naming it."""
+    if request.get(name) in (None, ""):
+        raise BadInput(f"the request lacks '{name}'")
+    return request[name]
+
+
+def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """{"head"} -> the head's arrays (engine axes, metres), materials and joints, for a client to build."""
+    import numpy as np
+
+    from engine.head.library import load_head
+
+    it = load_head(request.get("head", "default"))
+    arrays = {name: getattr(it, name) for name in _HEAD_ARRAYS}
+    arrays["joints"] = (it.joint_regressor @ it.template).astype(np.float32)
+    return {
+        "name": it.name,
+        "topology_sha256": it.topology_sha256,
+        "shape_names": list(it.shape_names),
+        "joint_names": list(_joint_names()),
+        "parents": list(it.parents),
+        "jaw_open_rad": it.jaw_open_rad,
+        "licence": it.licence,
+        "materials": [vars(m) for m in it.materials],
+        "landmarks": {name: np.asarray(value).tolist() for name, value in it.landmarks.items()},
+        "arrays": arrays,
+    }
+
+
+_HEAD_ARRAYS = ("template", "faces", "uv", "uv_faces", "face_material", "albedo", "shapes", "weights", "lip_pairs")
+
+
+def _joint_names() -> tuple[str, ...]:
+    from engine.core.names import JOINTS
+
+    return JOINTS
+
+
+def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """A voice and controls -> a take (docs/design.md "Commands"; the entries are those of `soliloquy speak`)."""
+    import dataclasses
+
+    import numpy as np
+
+    from engine.audio.read import read_audio
+    from engine.controls.files import parse_controls, read_controls
+    from engine.core.control import Controls
+    from engine.core.names import ARKIT
+    from engine.core.takefile import write_take
+    from engine.head.library import load_head
+    from engine.motion.perform import perform
+
+    warnings: list[str] = []
+
+    def warn(sentence: str) -> None:
+        warnings.append(sentence)
+        reporter.warn(sentence)
+
+    heard = Reporter(reporter.step, None, warn)
+    heard.step("read", 0, 1)
+    audio = read_audio(needed(request, "audio"))
+    if request.get("controls_path"):
+        controls = read_controls(request["controls_path"])
+    elif request.get("controls"):
+        controls = parse_controls(request["controls"])
+    else:
+        controls = Controls()
+    if request.get("seed") is not None:
+        controls = dataclasses.replace(controls, seed=int(request["seed"]))
+    take = perform(
+        audio,
+        controls,
+        fps=request.get("fps", 25),
+        first_frame=int(request.get("first_frame", 1)),
+        motion=request.get("motion", "direct"),
+        head=load_head(request.get("head", "default")),
+        speech=request.get("speech", "default"),
+        report=heard,
+    )
+    path = Path(needed(request, "take"))
+    write_take(path, take)
+    return {
+        "take": str(path),
+        "frames": len(take),
+        "fps": [take.fps.numerator, take.fps.denominator],
+        "first_frame": take.first_frame,
+        "duration": audio.duration,
+        "shape_names": [*ARKIT, *take.extra_names],
+        "residual_mm": take.residual_mm,
+        "meta": take.meta,
+        "warnings": warnings,
+        "arrays": {
+            "weights": np.concatenate([take.arkit, take.extra], 1),
+            # ARKit form: the jaw is in the weights, so the jaw joint stays at rest.
+            "pose": np.concatenate(
+                [take.flame.pose[:, :6], np.zeros((len(take), 3)), take.flame.pose[:, 9:]], 1
+            ).astype(np.float32),
+            "translation": take.flame.translation,
+            "au": take.au,
+        },
+    }
+
+
+def text2au(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """{"texts": [...]} -> {"results": [...]}: the action units that each typed direction asks for."""
+    from engine.controls.text import recognise
+
+    texts = needed(request, "texts")
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BadInput("'texts' must be a list of strings")
+    return {"results": [recognise(text).to_json() for text in texts]}
+
+
+def render(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """A take -> a film or a folder of pictures of the Gaussian avatar."""
+    from engine.serve.pictures import render_take
+
+    return render_take(request, reporter)
+
+
+def sheet(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """A take -> one contact sheet: front, three-quarter and profile at several moments."""
+    from engine.serve.pictures import render_sheet
+
+    return render_sheet(request, reporter)
+
+
+def avatar(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """{"avatar", "head"} -> what the avatar is: Gaussians, head, layers, blend space, view range, size in bytes."""
+    from engine.avatar.library import load_avatar
+    from engine.head.library import load_head
+
+    it = load_avatar(request.get("avatar", "default"), load_head(request.get("head", "default")))
+    size = sum(a.nbytes for a in (it.triangle, it.local_means, it.local_quats, it.log_scales, it.opacity, it.sh))
+    return {
+        "gaussians": len(it), "head": it.head, "topology_sha256": it.topology_sha256, "layers": list(it.layers),
+        "blend_space": it.blend_space, "view_range": list(it.view_range), "licence": it.licence, "bytes": size,
+        "psnr": it.meta.get("psnr"), "ssim": it.meta.get("ssim"),
+    }  # fmt: skip
+
+
+JOBS: dict[str, Job] = {
+    "version": version,
+    "head": head,
+    "speak": speak,
+    "text2au": text2au,
+    "render": render,
+    "sheet": sheet,
+    "avatar": avatar,
+}
