@@ -2,7 +2,7 @@
 
 Word for word and traceable: every AU of the answer names the words that caused it. The lexicon is data
 (lexicon.json). Clauses end at commas, "and", "but", "then"; a negation reaches to the end of its clause, a degree
-and a side belong to the nearest match of their clause. What no rule reaches is said to be unrecognised instead of guessed.
+and a side belong to the nearest match of their clause. What no rule reaches is reported as unrecognised, not guessed.
 """
 
 from __future__ import annotations

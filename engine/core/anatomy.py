@@ -30,7 +30,7 @@ class Material:
 class Head:
     """One character's face. Metres, right-handed, Y up, Z forward, X to the subject's left.
 
-    template [v, 3] float32. faces [f, 4] int32, counter-clockwise seen from outside, -1 in the fourth column of a triangle.
+    template [v, 3] float32. faces [f, 4] int32, counter-clockwise seen from outside; a triangle has -1 last.
     uv [w, 2], uv_faces [f, 4] int32 (same layout as faces). face_material [f] uint8 into `materials`.
     albedo [v, 3] float32: linear base colour of each vertex (skin zones, lips, iris, brows painted in).
     shapes [k, v, 3] float32 with `shape_names`: offsets at weight 1, ARKit's names first, then extras.

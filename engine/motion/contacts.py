@@ -27,7 +27,7 @@ _OPENERS = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mout
 
 @dataclass(frozen=True)
 class LipModel:
-    """Signed vertical gap of the middle lip pairs, metres, positive = open: rest [p] + weights [t, 59] @ slope [59, p]."""
+    """Signed vertical gap of the middle lip pairs in metres, positive = open: rest [p] + weights @ slope [59, p]."""
 
     rest: np.ndarray
     slope: np.ndarray
@@ -75,8 +75,8 @@ def _less_opening(model: LipModel, weights: np.ndarray, rows: list[int], excess:
 def seal(head: Head, arkit: np.ndarray, extra: np.ndarray, closure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights whose middle lip pairs meet where `closure` is held.
 
-    arkit [t, 52], extra [t, 7], closure [t] in [0, 1] -> corrected copies. Between 0 and 1 the allowed gap falls smoothly,
-    so that lips travel into a closure instead of jumping.
+    arkit [t, 52], extra [t, 7], closure [t] in [0, 1] -> corrected copies. Between 0 and 1 the allowed gap falls
+    smoothly, so that lips travel into a closure instead of jumping.
     """
     model = lip_model(head)
     weights = np.concatenate([arkit, extra], 1).astype(np.float64)

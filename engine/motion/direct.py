@@ -1,10 +1,10 @@
 """`direct`: articulation and expression to shape weights by stated rules; no network of its own.
 
-Mouth from speech: the articulatory channels are already coarticulated (engine/speech); here they become shapes. Bilabials
-and labiodentals dominate (Cohen & Massaro 1993; JALI, Edwards et al. 2016): a closing mouth gives up its opening,
-spreading and rounding in proportion. Expression from the controls is an AU set; where it meets speech, speech owns the jaw
-(the maximum, never the sum), the lips' opening parts yield to a closure, and a smile yields to rounding. Geometry has the
-last word: contacts.py closes what these rules leave open on the given head.
+Mouth from speech: the articulatory channels are already coarticulated (engine/speech); here they become shapes.
+Bilabials and labiodentals dominate (Cohen & Massaro 1993; JALI, Edwards et al. 2016): a closing mouth gives up its
+opening, spreading and rounding in proportion. Expression from the controls is an AU set; where it meets speech, speech
+owns the jaw (the maximum, never the sum), the lips' opening parts yield to a closure, and a smile yields to rounding.
+Geometry has the last word: contacts.py closes what these rules leave open on the given head.
 """
 
 from __future__ import annotations

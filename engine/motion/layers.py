@@ -1,8 +1,9 @@
 """Blink, gaze and head motion: automatic layers, each with its switch, strength and seed.
 
-Events are drawn in seconds, so the same seed gives the same performance at any frame rate. Figures from the literature:
-17 blinks a minute in conversation, closing in 80 ms and opening in 160 (Bentivoglio 1997; Evinger 1991); saccades follow
-the main sequence, about 2.2 ms a degree + 21 ms (Carpenter 1988); nods lie on stressed syllables (Hadar 1983).
+Events are drawn in seconds, so the same seed gives the same performance at any frame rate. Figures from the
+literature: 17 blinks a minute in conversation, closing in 80 ms and opening in 160 (Bentivoglio 1997; Evinger 1991);
+saccades follow the main sequence, about 2.2 ms a degree + 21 ms (Carpenter 1988); nods lie on stressed syllables
+(Hadar 1983).
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _smooth_noise(
 
 
 def _head(speech: Speech, rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """Slow sway plus a nod on each energy accent; both shrink in silence. [t, 3] axis-angle radians (pitch, yaw, roll)."""
+    """Slow sway plus a nod on each energy accent; both shrink in silence. [t, 3] axis-angle (pitch, yaw, roll)."""
     from scipy.ndimage import gaussian_filter1d
 
     energy = speech.prosody.get("energy", speech.articulation[:, 0]).astype(np.float64)

@@ -39,8 +39,8 @@ def perform(
 ) -> Take:
     """A whole performance of `audio` at `fps` (any rate in [1, 240]); the same input and seed give the same take.
 
-    speech: an encoder's name or a finished `Speech`. Raises BadInput for unusable rates, names or controls and Cancelled
-    when `report` says so.
+    speech: an encoder's name or a finished `Speech`. Raises BadInput for unusable rates, names or controls, and
+    Cancelled when `report` says so.
     """
     if head is None:
         from engine.head.library import load_head
@@ -176,7 +176,7 @@ def _assemble(
             "va": track.va,
             "au_final": au,
             "audio": speech.features.values[rows],
-        },  # fmt: skip
+        },
     )
 
 
