@@ -1,0 +1,87 @@
+"""The real painter of the live preview and of final pictures: bind the avatars to the shown meshes and rasterise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine.avatar.bind import bind
+from engine.avatar.library import load_avatar
+from engine.core.errors import BadInput
+from engine.core.splats import FAR_DEPTH, Camera, Frame, Gaussians
+from engine.core.units import TO_BLENDER, from_blender, to_blender
+from engine.head.library import load_head
+from engine.render import rasterise
+
+_AXES = np.eye(4)
+_AXES[:3, :3] = TO_BLENDER  # engine world -> Blender world
+
+
+class HeadPainter:
+    """Avatars of one preview. specs: [{"head": name, "avatar": name}, ...]."""
+
+    def __init__(self, specs: Sequence[dict[str, Any]]):
+        self._heads = [load_head(s["head"]) for s in specs]
+        self._avatars = [load_avatar(s["avatar"], head) for s, head in zip(specs, self._heads, strict=True)]
+        for avatar, head, spec in zip(self._avatars, self._heads, specs, strict=True):
+            if avatar.topology_sha256 != head.topology_sha256:
+                raise BadInput(f"avatar '{spec['avatar']}' was made for another head than '{spec['head']}'")
+        spaces = {a.blend_space for a in self._avatars}
+        if len(spaces) > 1:
+            raise BadInput("avatars that blend in sRGB and in linear light cannot stand in one picture")
+        self._space = spaces.pop()
+        self.counts: Sequence[int] = [len(h.template) for h in self._heads]
+        self.gaussians = sum(len(a) for a in self._avatars)
+        self._posed: Gaussians | None = None
+        self._warm_up()
+
+    def pose(self, vertices: Sequence[np.ndarray], objects: np.ndarray) -> None:
+        """Bind every avatar to its mesh in world space, so that object scale and shear shape the Gaussians too."""
+        parts = []
+        for avatar, head, local, matrix in zip(self._avatars, self._heads, vertices, objects, strict=True):
+            world = local @ matrix[:3, :3].T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
+            if not np.isfinite(world).all():
+                raise BadInput("the mesh has coordinates that are not finite")
+            parts.append(bind(avatar, head.triangles, np.ascontiguousarray(from_blender(world))))
+        self._posed = parts[0] if len(parts) == 1 else _joined(parts)
+
+    def draw(self, camera: Camera, planes: Sequence[str]) -> Frame:
+        """The posed heads. `camera`: OpenCV axes from Blender's world. Depth may be negative if orthographic."""
+        assert self._posed is not None
+        view = camera.world_to_camera @ _AXES
+        back = 0.0
+        if camera.orthographic:
+            # Blender's orthographic viewport has its camera plane amid the scene; the rasteriser draws z > 0 only.
+            z = self._posed.means @ view[2, :3].astype(np.float32) + np.float32(view[2, 3])
+            back = float(1.0 - z.min()) if len(z) else 0.0
+            view[2, 3] += back
+        frame = rasterise(
+            self._posed, replace(camera, world_to_camera=view), blend_space=self._space, passes=tuple(planes)
+        )
+        if back and "depth" in planes:
+            frame = replace(frame, depth=np.where(frame.depth < FAR_DEPTH, frame.depth - np.float32(back), frame.depth))
+        return frame
+
+    def _warm_up(self) -> None:
+        """Compile (or load from the cache) every kernel now: a first picture that takes seconds looks like a hang."""
+        from engine.serve.pixels import pack_srgb8
+
+        rest = [to_blender(h.template) for h in self._heads]
+        self.pose(rest, np.stack([np.eye(4)] * len(rest)))
+        looking = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 5], [0, 0, 0, 1]])
+        for orthographic in (False, True):
+            camera = Camera(32, 32, 100.0, 100.0, 16.0, 16.0, looking, orthographic)
+            frame = self.draw(camera, ("rgba", "depth", "normal"))
+        pack_srgb8(frame.rgba, np.empty(frame.rgba.shape, np.uint8))
+        self._posed = None
+
+
+def _joined(parts: Sequence[Gaussians]) -> Gaussians:
+    """One set of Gaussians; spherical harmonics are padded with zeros to the highest degree."""
+    bands = max(p.sh.shape[1] for p in parts)
+    sh = [np.pad(p.sh, ((0, 0), (0, bands - p.sh.shape[1]), (0, 0))) for p in parts]
+    joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("means", "quats", "scales", "opacity")}
+    return Gaussians(sh=np.concatenate(sh), **joined)
