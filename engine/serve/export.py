@@ -1,0 +1,111 @@
+"""A take for other programs: weights as CSV, vertices as PC2 or OBJ, Gaussians as PLY."""
+
+from __future__ import annotations
+
+import csv
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from engine.core.anatomy import Head
+from engine.core.errors import BadInput
+from engine.core.files import replacing
+from engine.core.names import ARKIT
+from engine.core.progress import SILENT, Reporter
+from engine.core.take import Take
+from engine.core.takefile import read_take
+from engine.core.units import to_blender
+
+BLOCK = 64  # frames evaluated at a time: bounded memory on long takes
+
+
+def check_topology(take: Take, head: Head) -> None:
+    """Raises BadInput if the take was made for another head's topology."""
+    made_for = take.meta.get("topology_sha256")
+    if made_for and made_for != head.topology_sha256:
+        raise BadInput(f"this take was made for the head '{take.meta.get('head')}', not for '{head.name}'")
+
+
+def take_vertices(take: Take, head: Head, rows: np.ndarray) -> np.ndarray:
+    """Vertices of the take's frames `rows`, in its authority's form. [n, v, 3] float32 metres, engine axes."""
+    from engine.head.evaluate import flame_vertices, vertices
+
+    if take.authority == "flame":
+        flame = take.flame
+        return flame_vertices(head, flame.shape, flame.expression[rows], flame.pose[rows])
+    pose = take.flame.pose[rows].copy()
+    pose[:, 6:9] = 0.0  # ARKit form: the jaw is a shape
+    out = vertices(head, take.arkit[rows], take.extra[rows], pose, take.flame.translation[rows])
+    if take.authority == "vertices" and take.offsets is not None:
+        out = out + take.offsets[rows].astype(np.float32)
+    return out
+
+
+def export_take(
+    take_path: str | Path, out: str | Path, head_name: str = "default", frame: int = -1, report: Reporter = SILENT
+) -> str:
+    """Write a take as `out`'s suffix says; returns what was written. Raises BadInput for an unknown suffix.
+
+    .csv: one row a frame, time and weights. .pc2: Blender axes, metres. .obj: a folder-less sequence name_0001.obj …
+    (or one frame). .ply: the default avatar's Gaussians at `frame` (0 if not given).
+    """
+    from engine.head.library import load_head
+
+    take, target = read_take(take_path), Path(out)
+    writers = {".csv": _csv, ".pc2": _pc2, ".obj": _obj, ".ply": _ply}
+    if target.suffix not in writers:
+        raise BadInput(f"cannot export '{target.suffix or target.name}'; there are: {', '.join(writers)}")
+    if not -1 <= frame < len(take):
+        raise BadInput(f"frame {frame} is outside 0 to {len(take) - 1}")
+    head = load_head(head_name)
+    check_topology(take, head)
+    return writers[target.suffix](take, head, target, frame, report)
+
+
+def _csv(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str:
+    with replacing(out) as part, open(part, "w", newline="", encoding="utf-8") as f:
+        rows = csv.writer(f)
+        rows.writerow(["frame", "seconds", *ARKIT, *take.extra_names, *_POSE])
+        weights = np.concatenate([take.arkit, take.extra, take.flame.pose], 1)
+        for i, (t, row) in enumerate(zip(take.times, weights, strict=True)):
+            rows.writerow([take.first_frame + i, f"{t:.6f}", *(f"{w:.6g}" for w in row)])
+    return f"{out}: {len(take)} rows"
+
+
+_POSE = [f"{joint}_{axis}" for joint in ("root", "neck", "jaw", "eyeLeft", "eyeRight") for axis in "xyz"]
+
+
+def _pc2(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str:
+    with replacing(out) as part, open(part, "wb") as f:
+        f.write(struct.pack("<12siiffi", b"POINTCACHE2\0", 1, len(head.template), 1.0, 1.0, len(take)))
+        for start in range(0, len(take), BLOCK):
+            report.step("vertices", start, len(take))
+            rows = np.arange(start, min(start + BLOCK, len(take)))
+            f.write(to_blender(take_vertices(take, head, rows)).astype("<f4").tobytes())
+    return f"{out}: {len(take)} frames of {len(head.template)} vertices"
+
+
+def _obj(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str:
+    faces = "".join("f " + " ".join(str(i + 1) for i in face if i >= 0) + "\n" for face in head.faces.tolist())
+    rows = np.arange(len(take)) if frame < 0 else np.array([frame])
+    for n, row in enumerate(rows):
+        report.step("vertices", n, len(rows))
+        points = take_vertices(take, head, np.array([row]))[0]
+        target = out if frame >= 0 else out.with_name(f"{out.stem}_{row + 1:04d}.obj")
+        with replacing(target) as part:
+            lines = "".join(f"v {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in points.tolist())
+            part.write_text(f"# {head.name}, metres, Y up\n{lines}{faces}", encoding="ascii")
+    return f"{out}: {len(rows)} meshes"
+
+
+def _ply(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str:
+    from engine.avatar.bind import bind
+    from engine.avatar.files import write_ply
+    from engine.avatar.library import load_avatar
+
+    avatar = load_avatar("default", head)
+    points = take_vertices(take, head, np.array([max(frame, 0)]))[0]
+    gaussians = bind(avatar, head.triangles, points)
+    write_ply(out, gaussians)
+    return f"{out}: {len(gaussians)} Gaussians of frame {max(frame, 0)}"
