@@ -181,7 +181,9 @@ def recognise(text: str) -> Recognition:
         if words:
             # "no frown or smile": "and"/"or" inside a denied clause keep denying, any other break ends it.
             _, ends_denied = _clause(words, raised, denied, because, carried)
-            carried = ends_denied and bool(cut) and cut.group() == "and" and " just " not in lowered[cut.end() :][:12]
+            carried = (
+                ends_denied and cut is not None and cut.group() == "and" and " just " not in lowered[cut.end() :][:12]
+            )
         if cut:
             position = cut.end()
     activation = {k: round(v, 4) for k, v in raised.items()}

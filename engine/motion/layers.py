@@ -54,7 +54,8 @@ def blink_times(speech: Speech, controls: Controls) -> np.ndarray:
     rng = _random(controls, "blink")
     voice = speech.articulation[:, -1]
     pauses = speech.times[1:][(voice[1:] < 0.5) & (voice[:-1] >= 0.5)]
-    out, t = [], float(rng.uniform(0.6, 2.5))
+    out: list[float] = []
+    t = float(rng.uniform(0.6, 2.5))
     while t < speech.duration - 0.1:
         near = pauses[np.abs(pauses - t) < 0.6]
         t = float(near[np.argmin(np.abs(near - t))] + 0.06) if len(near) else t

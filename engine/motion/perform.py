@@ -47,25 +47,30 @@ def perform(
 
         head = load_head()
     clock = FrameClock.of(fps, first_frame)
-    if isinstance(speech, str):
-        from engine.speech.encode import encode
-
-        speech = encode(audio, speech, report)
-    if speech.articulation[:, ARTICULATION_INDEX["voice"]].max(initial=0) < 0.5:
+    heard = _hear(audio, speech, report)
+    if heard.articulation[:, ARTICULATION_INDEX["voice"]].max(initial=0) < 0.5:
         report.warn("no voice was heard in this file: the mouth stays closed")
     system = get_system(motion)
     if hasattr(system, "dials"):
         system.dials = dict(controls.dials)
-    native = run_system(system, speech, controls, report)
+    native = run_system(system, heard, controls, report)
     times = clock.times(clock.count(audio.duration))
     frames = to_times(native, times)
-    layers = make_layers(speech, controls, times)
+    layers = make_layers(heard, controls, times)
     report.step("face", 1, 2)
     arkit, extra = seal(head, *_with_layers(frames, layers), frames.closure)
-    take = _assemble(head, clock, frames, layers, arkit, extra, speech, controls)
+    take = _assemble(head, clock, frames, layers, arkit, extra, heard, controls)
     report.step("face", 2, 2)
     meta = _meta(head, audio, controls, system)
     return dataclasses.replace(take, residual_mm={"flame": flame_residual_mm(head, take)}, meta=meta)
+
+
+def _hear(audio: Audio, speech: Speech | str, report: Reporter) -> Speech:
+    if isinstance(speech, Speech):
+        return speech
+    from engine.speech.encode import encode
+
+    return encode(audio, speech, report)
 
 
 def run_system(system: MotionSystem, speech: Speech, controls: Controls, report: Reporter = SILENT) -> MotionSlice:

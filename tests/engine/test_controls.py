@@ -99,7 +99,7 @@ def test_valence_arousal_is_neutral_at_rest_and_smooth_around():
     assert not affect_au(np.zeros((1, 2))).any()
     angle = np.linspace(0, 2 * np.pi, 361)
     walk = affect_au(0.8 * np.stack([np.cos(angle), np.sin(angle)], 1))
-    # A degree is 1/45 of the way to the next place; a full AU over that way would be 0.022 a degree, kappa 6 doubles it.
+    # A degree is 1/45 of the way to the next place: a full AU over it is 0.022 a degree, and kappa 6 steepens that.
     assert np.abs(np.diff(walk, axis=0)).max() < 0.035
     assert np.allclose(walk[0], walk[-1], atol=1e-6)
     relaxed = affect_au(np.array([[0.6, -0.5]]))[0].mean(1)
