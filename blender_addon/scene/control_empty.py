@@ -1,0 +1,136 @@
+"""The control Empty: every setting and key of one performance, on plain custom properties.
+
+Custom properties need no add-on: their keys, drivers and values stay when it is removed. Each has its range,
+default and a one-sentence tooltip in Blender's own property UI data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import bpy
+
+from ..convert.names import AU_NAMES, AU_SLIDERS, EMOTIONS, LAYERS
+from .find import CONTROL_MARK, HEAD_POINTER
+
+FORMAT = 1
+DIALS: dict[str, str] = {
+    "mouth": "How far the lips move with the voice; 1 is as generated",
+    "jaw": "How far the jaw opens with the voice; 1 is as generated",
+    "upper": "How far brows, lids and nose move with the emotion; 1 is as generated",
+    "lower": "How far mouth and chin move with the emotion; 1 is as generated",
+}
+LAYER_WORDS = {"blink": "Blinking", "gaze": "Small eye movements", "head": "Head motion"}
+HEAD_HEIGHT_M = 0.30  # the Empty stands this far above the rig's origin, clear of the head
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One property of the control: its name, default, range and tooltip. int and bool by the default's type."""
+
+    name: str
+    default: float | int | bool
+    low: float = 0.0
+    high: float = 1.0
+    tip: str = ""
+
+
+def settings() -> tuple[Setting, ...]:
+    """Every property of a control Empty, in the panel's order."""
+    rows = [Setting(e, 0.0, tip=f"How {e} the face is; the curve is the transition") for e in EMOTIONS]
+    rows += [
+        Setting("intensity", 1.0, tip="Strength of all emotions together"),
+        Setting("valence", 0.0, -1.0, 1.0, "Unpleasant (-1) to pleasant (1), added to the emotions"),
+        Setting("arousal", 0.0, -1.0, 1.0, "Calm (-1) to excited (1), added to the emotions"),
+    ]
+    for au in AU_SLIDERS:
+        side = "left" if au.endswith("L") else "right"
+        rows.append(Setting(au, 0.0, -1.0, 1.0, f"{AU_NAMES[au[:4]].capitalize()}, {side}: added after everything else"))
+    for layer in LAYERS:
+        word = LAYER_WORDS[layer]
+        rows += [
+            Setting(f"{layer}_on", True, tip=f"{word} on or off"),
+            Setting(f"{layer}_strength", 1.0, 0.0, 2.0, f"{word}: 1 is natural"),
+            Setting(f"{layer}_seed", 0, 0, 9999, f"{word}: another number gives another variation"),
+        ]
+    rows += [Setting(dial, 1.0, 0.0, 2.0, tip) for dial, tip in DIALS.items()]
+    rows += [
+        Setting("gaze_influence", 0.0, tip="How far the eyes follow the gaze target"),
+        Setting("seed", 0, 0, 9999, "Variation of the whole performance"),
+    ]
+    return tuple(rows)
+
+
+# Properties that a performance samples over time; the rest are read once.
+ANIMATED: tuple[str, ...] = (*EMOTIONS, "intensity", "valence", "arousal", *AU_SLIDERS)
+
+
+def create(name: str, mesh: bpy.types.Object | None, collection: bpy.types.Collection) -> bpy.types.Object:
+    """A control Empty with every setting at its default, driving `mesh`."""
+    control = bpy.data.objects.new(name, None)
+    control.empty_display_type = "SPHERE"
+    control.empty_display_size = 0.03
+    collection.objects.link(control)
+    control[CONTROL_MARK] = FORMAT
+    ensure(control)
+    if mesh is not None:
+        attach(control, mesh)
+        anchor = mesh.parent if mesh.parent is not None else mesh
+        control.location = anchor.matrix_world.translation
+        control.location.z += HEAD_HEIGHT_M
+    return control
+
+
+def ensure(control: bpy.types.Object) -> None:
+    """Add settings that a control lacks (an older file); existing values stay."""
+    for setting in settings():
+        if setting.name not in control:
+            control[setting.name] = setting.default
+        _describe(control, setting)
+
+
+def _describe(control: bpy.types.Object, setting: Setting) -> None:
+    ui = control.id_properties_ui(setting.name)
+    kind = type(control[setting.name])
+    if kind is bool:
+        ui.update(default=bool(setting.default), description=setting.tip)
+    else:  # 3.4 keeps booleans as 0 and 1
+        low, high = kind(setting.low), kind(setting.high)
+        ui.update(
+            min=low, max=high, soft_min=low, soft_max=high, default=kind(setting.default), description=setting.tip
+        )
+    if control.library is None and control.override_library is None:
+        control.property_overridable_library_set(f'["{setting.name}"]', True)
+
+
+def attach(control: bpy.types.Object, mesh: bpy.types.Object) -> None:
+    """Let the control drive this mesh. A pointer property: it follows renames and is dropped with the mesh."""
+    control[HEAD_POINTER] = mesh
+
+
+def add_gaze_target(control: bpy.types.Object, rig: bpy.types.Object) -> bpy.types.Object:
+    """An Empty that the eyes look at, as far as the control's `gaze_influence` says.
+
+    Constraints and a plain driver (no Python) do it, so it works in a file without the add-on.
+    """
+    target = bpy.data.objects.new(f"{control.name} gaze", None)
+    target.empty_display_type = "PLAIN_AXES"
+    target.empty_display_size = 0.05
+    for collection in control.users_collection:
+        collection.objects.link(target)
+    eyes = [rig.pose.bones[name] for name in ("eye.L", "eye.R") if name in rig.pose.bones]
+    middle = sum((rig.matrix_world @ bone.head for bone in eyes[1:]), rig.matrix_world @ eyes[0].head) / len(eyes)
+    target.location = middle
+    target.location.y -= 1.0
+    for bone in eyes:
+        track = bone.constraints.new("DAMPED_TRACK")
+        track.name = "Soliloquy gaze"
+        track.target, track.track_axis = target, "TRACK_Y"
+        driver = track.driver_add("influence").driver
+        driver.type = "AVERAGE"
+        variable = driver.variables.new()
+        variable.targets[0].id = control
+        variable.targets[0].data_path = '["gaze_influence"]'
+    control["gaze_target"] = target
+    control["gaze_influence"] = 1.0
+    return target

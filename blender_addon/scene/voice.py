@@ -1,0 +1,111 @@
+"""The voice as a sound strip in the sequencer. The scene's frame rate is never touched; its range only grows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..convert.frames import VoiceClock, scene_rate
+from . import SceneProblem
+
+MARK = "soliloquy_control"  # on the strip: the control Empty that it belongs to
+NO_SOUND = "This Blender was built without sound: the voice drives the face but cannot be heard here"
+
+
+def strips_of(scene: bpy.types.Scene, create: bool = False) -> Any:
+    """The sequencer's strip collection (`strips` from 4.4 on, `sequences` before), or None."""
+    editor = scene.sequence_editor
+    if editor is None:
+        if not create:
+            return None
+        editor = scene.sequence_editor_create()
+    return editor.strips if hasattr(editor, "strips") else editor.sequences
+
+
+def strip_of(scene: bpy.types.Scene, control: bpy.types.Object) -> Any:
+    """The control's voice strip, or None."""
+    return next((s for s in strips_of(scene) or () if s.type == "SOUND" and s.get(MARK) == control), None)
+
+
+def path_of(scene: bpy.types.Scene, control: bpy.types.Object) -> Path:
+    """The voice's file. SceneProblem if none was loaded or the file is gone."""
+    strip = strip_of(scene, control)
+    text = strip.sound.filepath if strip is not None and strip.sound is not None else control.get("voice", "")
+    if not text:
+        raise SceneProblem("Load a voice first (Soliloquy > Voice)")
+    path = Path(bpy.path.abspath(text))
+    if not path.is_file():
+        raise SceneProblem(f"The voice file {path} is not there: load it again")
+    return path
+
+
+def clock_of(scene: bpy.types.Scene, control: bpy.types.Object) -> VoiceClock:
+    """The scene's rate and the frame on which the voice's first sample plays (the strip may have been moved or trimmed)."""
+    strip = strip_of(scene, control)
+    first = round(strip.frame_start) if strip is not None else int(control.get("voice_frame", 1))
+    return VoiceClock(scene_rate(scene.render.fps, scene.render.fps_base), first)
+
+
+def load(scene: bpy.types.Scene, control: bpy.types.Object, path: str | Path, frame: int) -> str | None:
+    """Put the voice on the timeline from `frame` on, instead of an earlier one.
+
+    Returns a sentence if it cannot be heard here, else None. SceneProblem if Blender cannot read the file.
+    """
+    path = Path(bpy.path.abspath(str(path)))
+    if not path.is_file():
+        raise SceneProblem(f"{path} is not there: choose a sound file")
+    strips = strips_of(scene, create=True)
+    old = strip_of(scene, control)
+    notice = None
+    try:
+        strip = strips.new_sound(
+            name=path.stem, filepath=str(path), channel=_free_channel(strips, old), frame_start=frame
+        )
+    except RuntimeError as error:
+        if _has_sound():
+            raise SceneProblem(f"{path.name} is not a sound file that Blender can read ({error})".strip()) from None
+        strip, notice = None, NO_SOUND
+    if old is not None:
+        strips.remove(old)
+    if strip is not None:
+        strip[MARK] = control
+        extend_range(scene, frame, int(strip.frame_final_end) - 1)
+        if scene.sync_mode == "NONE":
+            scene.sync_mode = "AUDIO_SYNC"  # otherwise a slow playback shows lips late
+    control["voice"] = _stored(path)
+    control["voice_frame"] = frame
+    return notice
+
+
+def extend_range(scene: bpy.types.Scene, first: int, last: int) -> None:
+    """Let the scene's range hold [first, last]; it is never shortened."""
+    if scene.frame_start > first >= 0:
+        scene.frame_start = first
+    scene.frame_end = max(scene.frame_end, last)
+
+
+def _stored(path: Path) -> str:
+    """Relative to the .blend where Blender can say so, else absolute."""
+    if bpy.data.filepath:
+        try:
+            return bpy.path.relpath(str(path))
+        except ValueError:  # another drive on Windows
+            pass
+    return str(path)
+
+
+def _free_channel(strips: Any, old: Any) -> int:
+    """The old strip's channel, else the first above every strip."""
+    if old is not None:
+        return old.channel
+    return max((s.channel for s in strips), default=0) + 1
+
+
+def _has_sound() -> bool:
+    try:
+        import aud  # noqa: F401  (Blender's own audio module; missing from some wheels)
+    except ImportError:
+        return False
+    return True
