@@ -3,6 +3,7 @@
     {"kind": "controls", "format": 1, "emotions": {"happy": [[0.0, 0], [1.5, 1]]}, "intensity": [[0, 0.8]],
      "valence": [], "arousal": [], "au": {"AU12_L": [[2.0, 0.3]]},
      "prompts": [{"text": "raise the brows", "start": 1.0, "end": 2.5}],
+     "gaze": {"yaw": [[0, 0.2]], "pitch": [], "influence": [[0, 1]]},
      "layers": {"blink": {"on": true, "strength": 1, "seed": 0}}, "dials": {"mouth": 1}, "seed": 0}
 
 Times in seconds from the voice's first sample. Everything is optional but `kind` and `format`.
@@ -26,6 +27,7 @@ from engine.core.names import AUS, EMOTIONS, SIDES
 KIND, FORMAT = "controls", 1
 LAYERS = ("blink", "gaze", "head")
 DIALS = ("mouth", "jaw", "upper", "lower")
+GAZE = {"yaw": (-1.2, 1.2), "pitch": (-1.2, 1.2), "influence": (0, 1)}  # radians, radians, share
 AU_SIDES = tuple(f"{au}_{side}" for au in AUS for side in SIDES)
 
 
@@ -65,6 +67,7 @@ def parse_controls(data: object) -> Controls:
     emotions = _table(data, "emotions", EMOTIONS)
     au = _table(data, "au", AU_SIDES)
     dials = _table(data, "dials", DIALS)
+    gaze = _table(data, "gaze", tuple(GAZE))
     layers = _table(data, "layers", LAYERS)
     return Controls(
         emotions={k: _keys(v, f"emotions.{k}", 0, 1) for k, v in emotions.items()},
@@ -73,6 +76,7 @@ def parse_controls(data: object) -> Controls:
         arousal=_keys(data.get("arousal"), "arousal", -1, 1) or ((0.0, 0.0),),
         prompts=tuple(_prompt(p, f"prompts[{i}]") for i, p in enumerate(_list(data, "prompts"))),
         au={k: _keys(v, f"au.{k}", -1, 1) for k, v in au.items()},
+        gaze={k: _keys(v, f"gaze.{k}", *GAZE[k]) for k, v in gaze.items()},
         layers={k: _layer(v, f"layers.{k}") for k, v in layers.items()},
         dials={k: _number(v, f"dials.{k}", 0, 2) for k, v in dials.items()},
         seed=int(_number(data.get("seed", 0), "seed", 0, 2**31 - 1)),

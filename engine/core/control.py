@@ -45,7 +45,8 @@ class Controls:
 
     emotions: label -> keys in [0, 1] (the curve is the transition); intensity in [0, 1];
     valence, arousal in [-1, 1]; au: "AU12_L" -> keys in [-1, 1], added after everything else;
-    layers: "blink", "gaze", "head"; dials: named strengths ("mouth", "upper", ...), 1 = as generated.
+    gaze: where the animator makes the eyes look: "yaw" (radians, to the subject's left), "pitch" (up) and "influence"
+    in [0, 1] over the automatic layer. layers: "blink", "gaze", "head"; dials: named strengths ("mouth", "upper", ...), 1 = as generated.
     """
 
     emotions: dict[str, Keys] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Controls:
     arousal: Keys = ((0.0, 0.0),)
     prompts: tuple[Prompt, ...] = ()
     au: dict[str, Keys] = field(default_factory=dict)
+    gaze: dict[str, Keys] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
     dials: dict[str, float] = field(default_factory=dict)
     seed: int = 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.controls.track import at
 from engine.core.control import Controls, Layer
 from engine.core.sound import Speech
 
@@ -38,12 +39,15 @@ def _random(controls: Controls, name: str) -> np.random.Generator:
 
 
 def make_layers(speech: Speech, controls: Controls, times: np.ndarray) -> Layers:
-    """All layers at `times` [t] seconds; a layer that is off is zero."""
+    """All layers at `times` [t] seconds; a layer that is off is zero. A keyed gaze overrules the automatic one."""
     blink, gaze, head = (np.zeros((len(times), n), np.float32) for n in (2, 2, 3))
     if (layer := layer_of(controls, "blink")).on:
         blink = _blinks(speech, controls, times) * min(layer.strength, 1.0)
     if (layer := layer_of(controls, "gaze")).on:
         gaze = _gaze(speech.duration, _random(controls, "gaze"), times) * layer.strength
+    target = np.stack([at(controls.gaze.get("yaw", ()), times), at(controls.gaze.get("pitch", ()), times)], 1)
+    influence = at(controls.gaze.get("influence", ()), times)[:, None]
+    gaze = gaze * (1.0 - influence) + target * influence
     if (layer := layer_of(controls, "head")).on:
         head = _head(speech, _random(controls, "head"), times) * layer.strength
     return Layers(blink.astype(np.float32), gaze.astype(np.float32), head.astype(np.float32))
