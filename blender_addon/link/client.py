@@ -249,7 +249,9 @@ class Engine:
                     return
             now = time.monotonic()
             if closed or ended:
+                wait_for_exit(self._process, 0.05)  # its end of the pipe closes a moment before it has a code
                 self._process.kill()
+                self._process.wait(2.0)
                 self._die(f"The engine stopped unexpectedly ({_exit_words(self._process)}). {self._see_log()}")
             elif self.hello is None and now > self._started + self.hello_s:
                 self.kill(f"The engine did not answer within {self.hello_s:.0f} s. {self._see_log()}")

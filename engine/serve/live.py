@@ -54,6 +54,9 @@ class View:
     """One open preview: its mapped block, its heads and the way from an update to bytes in a slot."""
 
     def __init__(self, heads: list[Any], memory: dict[str, Any], painter: Callable[[list[dict[str, Any]]], Painter]):
+        from engine.serve.pixels import pack_srgb8
+
+        self._pack = pack_srgb8
         self._specs = [_head_spec(h) for h in heads]
         if not self._specs:
             raise BadInput("a live preview needs at least one head")
@@ -77,6 +80,7 @@ class View:
             self.close()
             raise
         self._objects: np.ndarray | None = None
+        pack_srgb8(np.zeros((1, 1, 4), np.float32), np.zeros((1, 1, 4), np.uint8))  # compiled now, not in a redraw
 
     def paint(self, message: dict[str, Any]) -> dict[str, Any]:
         """Draw one update into its slot; the fields of `done`."""
@@ -109,9 +113,7 @@ class View:
         height, width = frame.rgba.shape[:2]
         count = height * width * PLANES[name]
         if name == "rgba" and form == "srgb8":
-            from engine.serve.pixels import pack_srgb8
-
-            pack_srgb8(frame.rgba, np.frombuffer(self._block, np.uint8, count, offset).reshape(height, width, 4))
+            self._pack(frame.rgba, np.frombuffer(self._block, np.uint8, count, offset).reshape(height, width, 4))
             return
         image = getattr(frame, name)[::-1]
         out = np.frombuffer(self._block, np.float32, count, offset).reshape(image.shape)

@@ -67,15 +67,12 @@ class HeadPainter:
 
     def _warm_up(self) -> None:
         """Compile (or load from the cache) every kernel now: a first picture that takes seconds looks like a hang."""
-        from engine.serve.pixels import pack_srgb8
-
         rest = [to_blender(h.template) for h in self._heads]
         self.pose(rest, np.stack([np.eye(4)] * len(rest)))
         looking = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 5], [0, 0, 0, 1]])
         for orthographic in (False, True):
             camera = Camera(32, 32, 100.0, 100.0, 16.0, 16.0, looking, orthographic)
-            frame = self.draw(camera, ("rgba", "depth", "normal"))
-        pack_srgb8(frame.rgba, np.empty(frame.rgba.shape, np.uint8))
+            self.draw(camera, ("rgba", "depth", "normal"))
         self._posed = None
 
 

@@ -27,7 +27,7 @@ def pack_srgb8_reference(rgba: np.ndarray, out: np.ndarray) -> None:
     """Plain twin of `pack_srgb8`, by the exact curve."""
     colour = np.clip(np.nan_to_num(rgba[::-1, :, :3].astype(np.float64)), 0.0, 1.0)
     out[..., :3] = np.rint(255.0 * linear_to_srgb(colour))
-    out[..., 3] = np.rint(255.0 * np.clip(rgba[::-1, :, 3], 0.0, 1.0))
+    out[..., 3] = np.rint(255.0 * np.clip(np.nan_to_num(rgba[::-1, :, 3]), 0.0, 1.0))
 
 
 def pack_srgb8(rgba: np.ndarray, out: np.ndarray) -> None:

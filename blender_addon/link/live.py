@@ -1,0 +1,284 @@
+"""`LiveView`: one live preview (or final render) of avatars posed by the caller's meshes.
+
+The caller owns the shared block; two slots alternate, one request is in flight at a time, and only the engine's
+`done` publishes a picture. The waiting policy keeps Blender's window alive: after sending, wait at most 20 ms,
+and not even that when the last picture took longer; then the caller draws the last picture and asks again when
+the engine has answered. docs/design.md has the protocol, engine/serve/live.py its fields.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .client import Engine
+from .config import EngineError
+from .shm import SharedBlock
+
+BUDGET_S = 0.02  # how long one redraw may wait for the engine
+STUCK_S = 10.0  # an engine that owes a picture for so long, with no job at work, is ended and started again
+OPEN_S = 180.0  # opening loads an avatar and compiles kernels when run for the first time
+RETRY_S = (0.0, 1.0, 2.0, 5.0, 15.0)  # pauses before the engine is started again after failures in a row
+ALIGN = 64
+CHANNELS = {"rgba": 4, "depth": 1, "normal": 3}
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """One avatar of a view: registry names of head and avatar, and the vertex count of its mesh."""
+
+    head: str
+    avatar: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a picture shall show. camera: the fields of the protocol's "camera"; objects: 16 numbers a head."""
+
+    size: tuple[int, int]
+    camera: dict[str, Any]
+    objects: tuple[tuple[float, ...], ...]
+    format: str = "srgb8"  # or "float32"
+    planes: tuple[str, ...] = ("rgba", "depth")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished picture: planes of bytes in the shared block, bottom row first. Read before the next but one."""
+
+    seq: int
+    request: Request
+    planes: dict[str, memoryview]
+    ms: float
+
+
+Writer = Callable[[list[memoryview]], None]
+
+
+class LiveView:
+    """One view. `error` holds a sentence while something is wrong; `picture` the last good picture, or None."""
+
+    def __init__(self, engine: Engine, slots: int = 2, budget_s: float = BUDGET_S, stuck_s: float = STUCK_S):
+        self.engine, self.budget_s, self.stuck_s = engine, budget_s, stuck_s
+        self.picture: Picture | None = None
+        self.error = ""
+        self.round_trip_s = 0.0
+        self._slots = slots
+        self._id = ""
+        self._heads: tuple[HeadSpec, ...] = ()
+        self._block: SharedBlock | None = None
+        self._slot_size = self._first_slot = 0
+        self._ready = False
+        self._opened_at = 0.0
+        self._refused: tuple[HeadSpec, ...] | None = None  # heads that the engine would not take
+        self._seq = 0
+        self._flight: tuple[int, Request, float] | None = None  # seq, request, when it was sent
+        self._sent: Request | None = None
+        self._stale = True  # the vertices changed since they were last sent
+        self._failures, self._retry_at = 0, 0.0
+
+    # What the caller does ------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an answer of the engine is owed; the caller's timer should then call `poll` often."""
+        return bool(self._id) and (self._flight is not None or not self._ready)
+
+    def poll(self) -> bool:
+        """Take what has arrived, end an engine that is stuck. True when a redraw would show something new."""
+        before = (self.picture, self._ready, self.error)
+        self.engine.pump()
+        now = time.monotonic()
+        if self._flight is not None and now - self._flight[2] > self.stuck_s and not self.engine.busy:
+            self.engine.kill(f"The engine did not draw for {self.stuck_s:.0f} s and was ended")
+        elif self._id and not self._ready and now - self._opened_at > OPEN_S:
+            self.engine.kill(f"The engine did not open the avatar within {OPEN_S:.0f} s and was ended")
+        due = bool(self.error) and self._refused is None and not self._id and now >= self._retry_at
+        return (self.picture, self._ready, self.error) != before or due
+
+    def show(self, heads: Sequence[HeadSpec], request: Request, write: Writer, changed: bool) -> Picture | None:
+        """Ask for a picture if anything differs from the last one, wait within the budget, return the newest.
+
+        write: fills one float32 memoryview [count * 3] for each head; called only when its values are sent.
+        changed: the meshes may have moved since the last call.
+        """
+        self._stale |= changed
+        self.poll()
+        if not self._prepare(tuple(heads), request):
+            return self.picture
+        if self._flight is not None:
+            self._wait()
+        if self._flight is None and self._ready and (self._stale or request != self._sent):
+            self._send(request, write)
+            self._wait()
+        return self.picture
+
+    def render(
+        self, heads: Sequence[HeadSpec], request: Request, write: Writer, should_stop: Callable[[], bool],
+        limit_s: float = 600.0,
+    ) -> Picture | None:  # fmt: skip
+        """One final picture, however long it takes; None when `should_stop()` said so. Raises EngineError."""
+        end = time.monotonic() + limit_s
+        self._failures, self._retry_at, self._refused = 0, 0.0, None
+        self.error, self._stale, self._flight = "", True, None
+        if not self._prepare(tuple(heads), request):
+            raise EngineError(self.error)
+        while time.monotonic() < end:
+            if should_stop():
+                return None
+            if self._ready and self._flight is None:
+                self._send(request, write)
+            seq = self._seq
+            if self._ready and self.engine.wait(0.1, lambda: self._flight is None):
+                if self.picture is not None and self.picture.seq == seq and not self.error:
+                    return self.picture
+                raise EngineError(self.error or "The engine made no picture")
+            self.poll()
+            if self.error:
+                raise EngineError(self.error)
+            if not self._ready:
+                self.engine.wait(0.1, lambda: self._ready or bool(self.error))
+        raise EngineError(f"The engine made no picture within {limit_s:.0f} s")
+
+    def close(self) -> None:
+        """End the preview and remove its memory. The view can be used again."""
+        if self._id and self.engine.running:
+            self.engine.forget(self._id)
+            self.engine.send({"kind": "close", "id": self._id})
+        self._drop()
+        self.error, self._failures, self._refused = "", 0, None
+        self.picture = None
+
+    # What the engine says ------------------------------------------------------------------------------
+
+    def receive(self, message: dict[str, Any]) -> bool:
+        kind = message["kind"]
+        if kind == "opened":
+            self._ready, self.error = True, ""
+            if self._block:
+                self._block.unlink()
+        elif kind in ("done", "fault") and self._flight is not None and message["seq"] == self._flight[0]:
+            seq, request, sent = self._flight
+            self._flight = None
+            self.round_trip_s = time.monotonic() - sent
+            if kind == "fault":
+                self.error = str(message["message"])
+            else:
+                self.picture = Picture(seq, request, self._planes(message, request), float(message["ms"]))
+                self.error, self._failures = "", 0
+        elif kind == "error":
+            self._refused = self._heads
+            self._drop()
+            self.error = str(message["message"])
+            return True
+        return bool(kind == "result")
+
+    def fail(self, sentence: str) -> None:
+        """The engine is gone: keep the last picture, try again after a pause that grows."""
+        self._drop()
+        self.error = sentence
+        self._retry_at = time.monotonic() + RETRY_S[min(self._failures, len(RETRY_S) - 1)]
+        self._failures += 1
+
+    # Inside --------------------------------------------------------------------------------------------
+
+    def _prepare(self, heads: tuple[HeadSpec, ...], request: Request) -> bool:
+        """Have an open view that fits; False when there is none and why is in `error`."""
+        needed = slot_bytes(request)
+        if self._id and heads == self._heads and needed <= self._slot_size:
+            return True
+        if heads == self._refused or (self.error and time.monotonic() < self._retry_at):
+            return False
+        if self._flight is not None and self._id:
+            self._wait()  # let a picture on its way arrive; its slot is about to go
+        old = (self._id, self._block)
+        try:
+            self.engine.start()
+            self._open(heads, needed + needed // 4 if self._slots > 1 else needed)
+        except EngineError as error:
+            self.fail(str(error))
+            return False
+        if old[0]:  # after the new one: what both use stays loaded in the engine
+            self.engine.forget(old[0])
+            self.engine.send({"kind": "close", "id": old[0]})
+        if old[1]:
+            old[1].close()
+        return True
+
+    def _open(self, heads: tuple[HeadSpec, ...], slot_size: int) -> None:
+        described, offset = [], 0
+        for head in heads:
+            described.append({"head": head.head, "avatar": head.avatar, "offset": offset, "count": head.count})
+            offset += _aligned(head.count * 12)
+        slot_size = _aligned(slot_size)
+        slots = [[offset + i * slot_size, slot_size] for i in range(self._slots)]
+        block = SharedBlock(offset + self._slots * slot_size)
+        name = self.engine.new_id()
+        memory = {"path": block.path, "size": block.size, "slots": slots}
+        self.engine.send({"kind": "open", "id": name, "heads": described, "memory": memory}, self)
+        self._id, self._heads, self._block, self._slot_size = name, heads, block, slot_size
+        self._first_slot, self._refused, self._ready = offset, None, False
+        self._flight, self._sent, self._stale, self._opened_at = None, None, True, time.monotonic()
+
+    def _send(self, request: Request, write: Writer) -> None:
+        assert self._block is not None
+        if self._stale:
+            views: list[Any] = []
+            offset = 0
+            for head in self._heads:
+                views.append(self._block.memory[offset : offset + head.count * 12].cast("f"))
+                offset += _aligned(head.count * 12)
+            write(views)
+        self._seq += 1
+        message = {
+            "kind": "update", "id": self._id, "seq": self._seq, "slot": self._seq % self._slots,
+            "size": list(request.size), "format": request.format, "planes": list(request.planes),
+            "camera": request.camera, "objects": [list(m) for m in request.objects], "fresh": self._stale,
+        }  # fmt: skip
+        self.engine.send(message)
+        self._flight, self._sent, self._stale = (self._seq, request, time.monotonic()), request, False
+
+    def _wait(self) -> None:
+        if self.round_trip_s <= self.budget_s:
+            self.engine.wait(self.budget_s, lambda: self._flight is None)
+            if self._flight is not None:
+                # Slow from now on; do not wait again before a picture has come quickly.
+                self.round_trip_s = max(self.round_trip_s, time.monotonic() - self._flight[2])
+        else:
+            self.engine.pump()
+
+    def _planes(self, message: dict[str, Any], request: Request) -> dict[str, memoryview]:
+        """The published slot's planes, each checked to lie in the block."""
+        assert self._block is not None
+        planes = {}
+        for name in request.planes:
+            offset, size = int(message["planes"][name]), plane_bytes(request, name)
+            if not self._first_slot <= offset <= offset + size <= self._block.size:
+                raise ValueError(f"plane {name} lies outside the shared block")
+            planes[name] = self._block.memory[offset : offset + size]
+        return planes
+
+    def _drop(self) -> None:
+        self._id, self._ready, self._flight, self._sent, self._stale = "", False, None, None, True
+        self._heads, self._slot_size = (), 0
+        if self._block is not None:
+            self._block.close()
+            self._block = None
+
+
+def plane_bytes(request: Request, name: str) -> int:
+    """Bytes of one plane: 8-bit colour in srgb8, float32 otherwise."""
+    width, height = request.size
+    return width * height * CHANNELS[name] * (1 if request.format == "srgb8" and name == "rgba" else 4)
+
+
+def slot_bytes(request: Request) -> int:
+    """Bytes of one slot: its planes, each aligned."""
+    return sum(_aligned(plane_bytes(request, name)) for name in request.planes)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
