@@ -29,7 +29,7 @@ def rasterise(
     blend_space: what the Gaussians' colours are; "srgb" blends display values (as 3DGS files are trained) and makes
     the picture linear afterwards: straight colour is decoded, then premultiplied again (display values above 4 clamp).
     backend: "auto" (gsplat where a real CUDA raster call works, else cpu), "cpu", "gsplat", "reference".
-    passes: a pass that is not asked for costs nothing; its array in the frame is empty ([0, 0] or [0, 0, 3]).
+    passes: rgba always comes; depth or normal that is not asked for costs nothing and is empty ([0, 0], [0, 0, 3]).
     threads: of the cpu backend; 0 uses the cores that the process may use.
     normals: [n, 3] world directions of the surface; None takes each Gaussian's shortest axis, facing the camera.
     Raises BadInput for unknown names, Missing where gsplat is asked for and cannot run.

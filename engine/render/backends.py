@@ -13,6 +13,7 @@ from engine.core.units import srgb_to_linear
 
 PASSES = ("rgba", "depth", "normal")
 DISPLAY_MAX = 4.0  # as in blend.py: display values above are clamped before they are made linear
+_NO_DEPTH, _NO_NORMAL = np.zeros((0, 0), np.float32), np.zeros((0, 0, 3), np.float32)
 Draw = Callable[[Gaussians, Camera, str, tuple[str, ...], int, "np.ndarray | None"], Frame]
 
 
@@ -54,10 +55,9 @@ def frame_of(
     depth = np.where(rgba[..., 3] >= 0.5, depth, FAR_DEPTH)
     if blend_space == "srgb":
         rgba = make_linear(rgba)
-    empty = {"rgba": (0, 0, 4), "depth": (0, 0), "normal": (0, 0, 3)}
-    arrays = dict(zip(PASSES, (rgba, depth, normal), strict=True))
-    kept = {name: arrays[name] if name in passes else np.zeros(empty[name]) for name in PASSES}
-    return Frame(**{name: np.ascontiguousarray(value, np.float32) for name, value in kept.items()})
+    depth = depth if "depth" in passes else _NO_DEPTH
+    normal = normal if "normal" in passes else _NO_NORMAL
+    return Frame(*(np.ascontiguousarray(value, np.float32) for value in (rgba, depth, normal)))
 
 
 @functools.lru_cache(maxsize=4)
@@ -78,11 +78,7 @@ def _cpu(
     normal = np.empty((h, w, 3), np.float32) if "normal" in passes else None
     raster = cpu_raster(threads)
     raster.draw(gaussians, camera, rgba, depth, normal, blend_space, normals=normals)  # type: ignore[attr-defined]
-    return Frame(
-        rgba,
-        np.zeros((0, 0), np.float32) if depth is None else depth,
-        np.zeros((0, 0, 3), np.float32) if normal is None else normal,
-    )
+    return Frame(rgba, _NO_DEPTH if depth is None else depth, _NO_NORMAL if normal is None else normal)
 
 
 def _reference(
