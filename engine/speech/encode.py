@@ -1,0 +1,128 @@
+"""`encode(audio) -> Speech`: any registered encoder's output decoded into articulation, features and prosody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from engine.assets import registry
+from engine.core.errors import BadInput
+from engine.core.names import ARTICULATION, ARTICULATION_INDEX
+from engine.core.phones import CHANNELS
+from engine.core.progress import SILENT, Reporter
+from engine.core.sound import Audio, Features, Speech
+from engine.speech import events as ev
+from engine.speech import prosody
+
+# One line for each encoder: its module has `accepts(path) -> bool` and `load(path) -> Encoder`.
+ENCODERS: tuple[str, ...] = ("engine.speech.embedded",)
+
+SILENT_S = 0.20  # a pause longer than this shuts the mouth
+LEAD_S, DECAY_S = 0.12, 0.16  # the mouth opens ahead of the sound and closes after it
+QUIET = 0.08  # energy (0-1, 40 dB span) below which no frame is speech
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an encoder hears, before decoding.
+
+    events: name -> [2t] float32 probability at 100 Hz ("closure", "labiodental", "round", "voice").
+    channels [t, 8] float32 in [0, 1] (`phones.CHANNELS`). features: [t, d]. mel [2t, 64]: natural log power.
+    thresholds: default threshold of an event kind where the checkpoint states its own.
+    """
+
+    events: Mapping[str, np.ndarray]
+    channels: np.ndarray
+    features: Features
+    mel: np.ndarray
+    thresholds: Mapping[str, float]
+
+
+class Encoder(Protocol):
+    def __call__(self, audio: Audio, report: Reporter = SILENT) -> Heard: ...
+
+
+def load_encoder(name: str = "default") -> Encoder:
+    """An encoder by its registry name, or by the path of a checkpoint. Raises BadInput, BadFile, Missing."""
+    given = Path(name).expanduser()
+    path = given if given.exists() else registry.resolve(name, "speech")
+    return _load(str(path), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _load(path: str, _mtime_ns: int) -> Encoder:
+    for module_name in ENCODERS:
+        module = import_module(module_name)
+        if module.accepts(Path(path)):
+            return module.load(Path(path))
+    raise BadInput(f"{path} is no speech encoder that this version knows")
+
+
+def encode(audio: Audio, name: str = "default", report: Reporter = SILENT) -> Speech:
+    """Articulation [t, 11] at 50 Hz, 64-d features and prosody of a voice; t = ceil(50 duration).
+
+    lip_close and labiodental are decoded events: 1.0 while the lips must touch, smooth ramps around. In pauses
+    longer than 0.2 s every channel goes to 0: the mouth is shut and still. Raises what `load_encoder` raises, Cancelled.
+    """
+    heard = load_encoder(name)(audio, report)
+    energy = prosody.energy(heard.mel)
+    articulation = articulate(heard, energy)
+    pitch = prosody.f0(audio.samples, len(energy), report)
+    pitch = np.where(articulation[:, ARTICULATION_INDEX["voice"]] > 0.5, pitch, 0).astype(np.float32)
+    return Speech(articulation, heard.features, audio.duration, {"energy": energy, "f0_hz": pitch})
+
+
+def articulate(heard: Heard, energy: np.ndarray) -> np.ndarray:
+    """Decode events and gate silence. energy [t] in [0, 1] -> [t, 11] float32 in [0, 1]."""
+    rows = len(heard.channels)
+    times = np.arange(rows) / 50.0
+    out = np.zeros((rows, len(ARTICULATION)), np.float32)
+    for i, channel in enumerate(CHANNELS):
+        out[:, ARTICULATION_INDEX[channel]] = heard.channels[:, i]
+    voice = heard.events["voice"] * np.repeat(energy > QUIET, 2)
+    gate = open_gate(voice)
+    out *= gate[:, None]
+    seconds = ev.speech_seconds(voice)
+    for channel, kind, rule in (
+        ("lip_close", "closure", ev.CLOSURE),
+        ("labiodental", "labiodental", ev.LABIODENTAL),
+    ):
+        rule = ev.with_threshold(rule, heard.thresholds.get(kind, rule.threshold))
+        found = [e for e in ev.decode(heard.events[kind], rule, seconds) if gate_at(gate, e) > 0.05]
+        out[:, ARTICULATION_INDEX[channel]] = ev.curve(found, times, rule.ramp)
+    shut = out[:, ARTICULATION_INDEX["lip_close"]]
+    out[:, ARTICULATION_INDEX["labiodental"]] *= 1.0 - shut
+    out[:, ARTICULATION_INDEX["voice"]] = gate * (0.5 * (voice[::2] + voice[1::2]) > 0.4)
+    return np.clip(out, 0.0, 1.0)
+
+
+def open_gate(voice: np.ndarray) -> np.ndarray:
+    """1 during speech and short pauses, 0 in longer ones, with ramps. voice [2t] at 100 Hz -> [t] float32."""
+    speaking = voice > 0.5
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], speaking, [0]]).astype(np.int8)))
+    runs = [(a / 100, b / 100) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= 4]
+    joined: list[tuple[float, float]] = []
+    for a, b in runs:
+        if joined and a - joined[-1][1] < SILENT_S:
+            joined[-1] = (joined[-1][0], b)
+        else:
+            joined.append((a, b))
+    times = np.arange(len(voice) // 2) / 50.0
+    out = np.zeros(len(times), np.float32)
+    for a, b in joined:
+        i, j = np.searchsorted(times, [a - LEAD_S, b + DECAY_S])
+        away = np.clip(np.maximum((a - times[i:j]) / LEAD_S, (times[i:j] - b) / DECAY_S), 0, 1)
+        out[i:j] = np.maximum(out[i:j], 0.5 + 0.5 * np.cos(np.pi * away))
+    return out
+
+
+def gate_at(gate: np.ndarray, event: ev.Interval) -> float:
+    """The gate's largest value within an event (seconds)."""
+    a, b = int(event[0] * 50), int(np.ceil(event[1] * 50)) + 1
+    return float(gate[a:b].max(initial=0.0))

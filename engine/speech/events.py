@@ -1,0 +1,176 @@
+"""From event probabilities to events with a length: lips together (p b m), lower lip against the teeth (f v).
+
+A net is surer that a closure happened than when: its probability is a bump of 40-100 ms. The face needs the whole
+closure, drawn ahead of the burst and released with it. Decoding: the posterior of a two-state Markov chain
+(forward-backward, Rabiner 1989, at 100 frames a second) whose states last as long as closures and the gaps
+between them do, local maxima above a threshold, then a fixed rule for the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+RATE_HZ = 100
+Interval = tuple[float, float]  # start s, end s
+
+
+@dataclass(frozen=True)
+class EventRule:
+    """How one kind of event is decoded.
+
+    enter, leave: chance of the chain's change of state in 10 ms. prior: share of frames inside an event.
+    trust: power on the net's likelihood (frames are not independent). threshold: smallest posterior of an event.
+    early: seconds by which an event is moved ahead of its posterior. shortest, longest: drawn length in seconds of an
+    ordinary event. gap: events closer than this are one. ramp: seconds from open to full contact and back.
+    per_second: events per second of speech that calibration aims at (0: no calibration), per_second_limits: the
+    thresholds within which it may move.
+    """
+
+    enter: float = 0.015
+    leave: float = 0.08
+    prior: float = 0.07
+    trust: float = 0.5
+    threshold: float = 0.35
+    early: float = 0.02
+    shortest: float = 0.06
+    longest: float = 0.08
+    gap: float = 0.04
+    ramp: float = 0.06
+    per_second: float = 0.0
+    limits: tuple[float, float] = (0.15, 0.7)
+
+
+CLOSURE = EventRule(per_second=1.5)
+LABIODENTAL = EventRule(prior=0.04, enter=0.008, leave=0.07, early=0.01, longest=0.10, threshold=0.4)
+HELD = 0.6  # mean probability above which a long run is one long contact
+CALIBRATE_S = 20.0  # a clip with this much speech moves half of the way from the default threshold to its own
+
+
+def chain_posterior(p: np.ndarray, rule: EventRule) -> np.ndarray:
+    """Posterior of being inside an event. p [t] in (0, 1) at 100 Hz -> [t] float64."""
+    p = np.clip(p.astype(np.float64), 1e-5, 1 - 1e-5)
+    ratio = ((p / (1 - p)) * ((1 - rule.prior) / rule.prior)) ** rule.trust
+    return _forward(ratio, rule, rule.prior) if len(p) < 2 else _smooth(ratio, rule)
+
+
+def _forward(ratio: np.ndarray, rule: EventRule, start: float) -> np.ndarray:
+    """Filtered probability of "inside" given the likelihood ratios so far."""
+    enter, stay = rule.enter, 1.0 - rule.leave
+    inside, out = start, []
+    for r in ratio.tolist():  # plain floats: numpy scalars are ten times slower, and half an hour is 180,000 steps
+        inside = inside * stay + (1.0 - inside) * enter
+        inside = inside * r / (inside * r + 1.0 - inside)
+        out.append(inside)
+    return np.array(out)
+
+
+def _smooth(ratio: np.ndarray, rule: EventRule) -> np.ndarray:
+    forward = _forward(ratio, rule, rule.prior)
+    enter, leave = rule.enter, rule.leave
+    inside = outside = 0.5  # backward messages, scaled to sum 1
+    back = np.empty_like(forward)
+    back[-1] = 0.5
+    for t in range(len(ratio) - 1, 0, -1):
+        a, b = inside * ratio[t], outside
+        inside, outside = a * (1.0 - leave) + b * leave, a * enter + b * (1.0 - enter)
+        total = inside + outside
+        inside, outside = inside / total, outside / total
+        back[t - 1] = inside
+    both = forward * back
+    return both / (both + (1.0 - forward) * (1.0 - back))
+
+
+def peaks(posterior: np.ndarray, threshold: float) -> list[tuple[int, int, float]]:
+    """Runs around local maxima: [(first, last frame, height)]; a dip below 60 % of the lower peak parts two events."""
+    runs = []
+    above = np.flatnonzero(np.diff(np.concatenate([[0], posterior > 0.5 * threshold, [0]]).astype(np.int8)))
+    for a, b in zip(above[::2], above[1::2], strict=True):
+        runs += _part(posterior, int(a), int(b))
+    out = []
+    for a, b in runs:
+        height = float(posterior[a:b].max())
+        if height >= threshold:
+            core = np.flatnonzero(posterior[a:b] >= 0.5 * height)
+            out.append((a + int(core[0]), a + int(core[-1]), height))
+    return out
+
+
+def _part(posterior: np.ndarray, a: int, b: int) -> list[tuple[int, int]]:
+    if b - a < 10:
+        return [(a, b)]
+    inner = posterior[a:b]
+    dip = int(inner[3:-3].argmin()) + 3
+    if inner[dip] < 0.6 * min(inner[:dip].max(), inner[dip + 1 :].max()):
+        return _part(posterior, a, a + dip) + _part(posterior, a + dip + 1, b)
+    return [(a, b)]
+
+
+def decode(p: np.ndarray, rule: EventRule, speech_s: float | None = None) -> list[Interval]:
+    """Events of one kind. p [t]: the net's probability at 100 Hz. speech_s: seconds of speech, for calibration."""
+    posterior = chain_posterior(p, rule)
+    threshold = calibrated(posterior, rule, speech_s) if speech_s and rule.per_second else rule.threshold
+    return _draw(peaks(posterior, threshold), p, rule)
+
+
+def calibrated(posterior: np.ndarray, rule: EventRule, speech_s: float) -> float:
+    """Threshold at which events come at the usual rate, leaning on the default for short clips.
+
+    Net outputs of different speakers differ in scale; how often people say p, b and m does not.
+    """
+    heights = sorted((h for _, _, h in peaks(posterior, 0.05)), reverse=True)
+    wanted = round(rule.per_second * speech_s)
+    own = heights[wanted] if wanted < len(heights) else 0.05
+    share = speech_s / (speech_s + CALIBRATE_S)
+    logit = lambda x: float(np.log(x / (1 - x)))  # noqa: E731
+    own = min(max(own, rule.limits[0]), rule.limits[1])
+    mixed = share * logit(own) + (1 - share) * logit(rule.threshold)
+    return 1 / (1 + float(np.exp(-mixed)))
+
+
+def _draw(runs: Sequence[tuple[int, int, float]], p: np.ndarray, rule: EventRule) -> list[Interval]:
+    """Lengths in seconds. The run's end is the release, and an ordinary event gets a usual length before it.
+
+    A run half as long again as an ordinary event is kept whole only where the net is sure all along (a held m); else
+    it is doubt about another nasal or a fading voice, and the surest stretch of ordinary length is taken.
+    """
+    out: list[Interval] = []
+    for first, last, _ in runs:
+        frames = last + 1 - first
+        if frames / RATE_HZ > 1.5 * rule.longest and float(p[first : last + 1].mean()) < HELD:
+            width = round(rule.longest * RATE_HZ)
+            sums = np.convolve(p[first : last + 1], np.ones(width), "valid")
+            first += int(sums.argmax())
+            last = first + width - 1
+        start, end = first / RATE_HZ - rule.early, (last + 1) / RATE_HZ - rule.early
+        if end - start < rule.shortest:
+            start = end - rule.shortest
+        elif rule.longest < end - start <= 1.5 * rule.longest:
+            start = end - rule.longest
+        if out and start - out[-1][1] < rule.gap:
+            out[-1] = (out[-1][0], end)
+        else:
+            out.append((max(start, 0.0), max(end, 0.01)))
+    return out
+
+
+def curve(events: Sequence[Interval], times: np.ndarray, ramp: float) -> np.ndarray:
+    """Smooth contact in [0, 1] at `times` (s): 1 within each event, raised-cosine ramps of `ramp` seconds. [t] f32."""
+    out = np.zeros(len(times), np.float32)
+    for start, end in events:
+        a, b = np.searchsorted(times, [start - ramp, end + ramp])
+        away = np.clip(np.maximum(start - times[a:b], times[a:b] - end) / ramp, 0.0, 1.0)
+        out[a:b] = np.maximum(out[a:b], 0.5 + 0.5 * np.cos(np.pi * away))
+    return out
+
+
+def speech_seconds(voice: np.ndarray) -> float:
+    """Seconds of speech behind the voice-activity gate. voice [t] in [0, 1] at 100 Hz."""
+    return float((voice > 0.5).sum()) / RATE_HZ
+
+
+def with_threshold(rule: EventRule, threshold: float) -> EventRule:
+    """The same rule at another default threshold (a checkpoint's header carries its own)."""
+    return replace(rule, threshold=threshold)

@@ -1,0 +1,73 @@
+"""Energy and pitch on the articulation's rows.
+
+Pitch: YIN (de Cheveigné & Kawahara 2002, steps 1-5) with the difference function by FFT, at 8 kHz.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.core.progress import SILENT, Reporter
+from engine.speech.frontend import loudness
+
+F0_RANGE_HZ = (60.0, 500.0)
+_RATE = 8000
+_WINDOW = 400  # 50 ms: two periods of 60 Hz less a little
+_HOP = _RATE // 50
+_ABSOLUTE = 0.15  # YIN's threshold: the first dip below it wins
+_VOICED = 0.35  # aperiodicity above which a frame counts as unvoiced
+_SPAN_DB = 40.0
+_BLOCK = 2000
+
+
+def energy(mel: np.ndarray) -> np.ndarray:
+    """Loudness within the clip. mel [2t, 64] natural log power -> [t] float32 in [0, 1]; 1 = loud, 0 = 40 dB below."""
+    level = loudness(mel) * (10 / np.log(10))
+    level = 0.5 * (level[::2] + level[1::2])
+    top = np.percentile(level, 97)
+    return np.clip(1 + (level - top) / _SPAN_DB, 0, 1).astype(np.float32) if top > -75 else np.zeros(len(level), np.float32)
+
+
+def f0(samples: np.ndarray, rows: int, report: Reporter = SILENT) -> np.ndarray:
+    """Fundamental frequency in Hz at 50 rows a second, 0 where unvoiced. samples [n] at 16 kHz -> [rows] float32."""
+    from scipy.signal import resample_poly
+
+    low = resample_poly(samples, 1, 2).astype(np.float32)
+    span = _WINDOW + int(_RATE / F0_RANGE_HZ[0]) + 2
+    padded = np.zeros((rows - 1) * _HOP + span + span // 2, np.float32)
+    usable = min(len(low), len(padded) - span // 2)
+    padded[span // 2 : span // 2 + usable] = low[:usable]
+    view = np.lib.stride_tricks.sliding_window_view(padded, span)[::_HOP]
+    out = np.empty(rows, np.float32)
+    for at in range(0, rows, _BLOCK):
+        report.step("pitch", at, rows)
+        out[at : at + _BLOCK] = _yin(view[at : at + _BLOCK][: rows - at])
+    return out
+
+
+def _yin(frames: np.ndarray) -> np.ndarray:
+    """Pitch of each frame. frames [t, span] -> [t] Hz."""
+    from scipy.fft import irfft, rfft
+
+    span = frames.shape[1]
+    lags = span - _WINDOW
+    n = 1024
+    spectrum = rfft(frames, n, axis=1)
+    head = rfft(frames[:, :_WINDOW], n, axis=1)
+    cross = irfft(spectrum * head.conj(), n, axis=1)[:, :lags]
+    squares = np.concatenate([np.zeros((len(frames), 1)), np.cumsum(frames.astype(np.float64) ** 2, 1)], 1)
+    moving = squares[:, _WINDOW : _WINDOW + lags] - squares[:, :lags]
+    difference = np.maximum(moving[:, :1] + moving - 2 * cross, 0)
+    lag = np.arange(lags)
+    mean = difference * lag / np.maximum(np.cumsum(difference, 1), 1e-12)  # eq. 8
+    mean[:, 0] = 1.0
+    first = int(_RATE / F0_RANGE_HZ[1])
+    inner = mean[:, first:-1]
+    dip = (inner < _ABSOLUTE) & (inner <= mean[:, first + 1 :]) & (inner <= mean[:, first - 1 : -2])
+    best = np.where(dip.any(1), dip.argmax(1), inner.argmin(1)) + first
+    row = np.arange(len(frames))
+    a, b, c = (mean[row, np.clip(best + k, 0, lags - 1)] for k in (-1, 0, 1))
+    bend = a - 2 * b + c
+    shift = np.where(np.abs(bend) > 1e-9, 0.5 * (a - c) / np.where(np.abs(bend) > 1e-9, bend, 1), 0)
+    loud = moving[:, 0] / _WINDOW > 1e-7
+    return np.where((b < _VOICED) & loud, _RATE / (best + np.clip(shift, -1, 1)), 0).astype(np.float32)
