@@ -16,30 +16,7 @@ from engine.core.progress import SILENT, Reporter
 from engine.core.take import Take
 from engine.core.takefile import read_take
 from engine.core.units import to_blender
-
-BLOCK = 64  # frames evaluated at a time: bounded memory on long takes
-
-
-def check_topology(take: Take, head: Head) -> None:
-    """Raises BadInput if the take was made for another head's topology."""
-    made_for = take.meta.get("topology_sha256")
-    if made_for and made_for != head.topology_sha256:
-        raise BadInput(f"this take was made for the head '{take.meta.get('head')}', not for '{head.name}'")
-
-
-def take_vertices(take: Take, head: Head, rows: np.ndarray) -> np.ndarray:
-    """Vertices of the take's frames `rows`, in its authority's form. [n, v, 3] float32 metres, engine axes."""
-    from engine.head.evaluate import flame_vertices, vertices
-
-    if take.authority == "flame":
-        flame = take.flame
-        return flame_vertices(head, flame.shape, flame.expression[rows], flame.pose[rows])
-    pose = take.flame.pose[rows].copy()
-    pose[:, 6:9] = 0.0  # ARKit form: the jaw is a shape
-    out = vertices(head, take.arkit[rows], take.extra[rows], pose, take.flame.translation[rows])
-    if take.authority == "vertices" and take.offsets is not None:
-        out = out + take.offsets[rows].astype(np.float32)
-    return out
+from engine.head.replay import BLOCK, check_topology, take_vertices
 
 
 def export_take(

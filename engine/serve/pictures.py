@@ -15,7 +15,7 @@ from engine.core.progress import SILENT, Reporter
 from engine.core.splats import Avatar, Camera, Frame
 from engine.core.take import Take
 from engine.core.takefile import read_take
-from engine.serve.export import BLOCK, check_topology, take_vertices
+from engine.head.replay import BLOCK, check_topology, take_vertices
 
 BACKGROUND = (0.11, 0.12, 0.14)  # linear; a neutral dark grey that flatters skin and shows the silhouette
 FILM_SUFFIXES = (".mp4",)
