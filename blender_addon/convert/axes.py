@@ -55,3 +55,12 @@ def bone_quaternions(axis_angles: np.ndarray, rest: np.ndarray) -> np.ndarray:
 def bone_locations(translations: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """Engine translations [t, 3] metres -> the root pose bone's `location` [t, 3] in its rest axes."""
     return to_blender(np.asarray(translations, np.float64)) @ np.asarray(rest, np.float64)
+
+
+def gaze_angles(targets: np.ndarray, eyes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the eyes must turn to look at targets [t, 3] from `eyes` [3], both in the rig's Blender axes.
+
+    Returns yaw [t] (radians, to the subject's left) and pitch [t] (up) in the engine's axes.
+    """
+    d = to_engine(np.asarray(targets, np.float64) - np.asarray(eyes, np.float64))
+    return np.arctan2(d[:, 0], d[:, 2]), np.arctan2(d[:, 1], np.hypot(d[:, 0], d[:, 2]))

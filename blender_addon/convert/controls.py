@@ -56,6 +56,7 @@ class Sampled:
     """Everything read from a control Empty: channels by property name, layers, dials, seed, prompts."""
 
     channels: dict[str, Channel] = field(default_factory=dict)
+    gaze: dict[str, Channel] = field(default_factory=dict)  # "yaw", "pitch" (radians), "influence"
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     dials: dict[str, float] = field(default_factory=dict)
     prompts: tuple[PromptStrip, ...] = ()
@@ -70,6 +71,11 @@ def to_controls(sampled: Sampled) -> dict[str, Any]:
     for name, rest, low in (("intensity", 1.0, 0.0), ("valence", 0.0, -1.0), ("arousal", 0.0, -1.0)):
         out[name] = channels[name].keys(low, 1.0) if name in channels else [[0.0, rest]]
     out["au"] = _present(channels, AU_SLIDERS, -1.0)
+    if sampled.gaze:
+        limits = {"yaw": np.pi, "pitch": np.pi / 2}
+        out["gaze"] = {
+            n: c.keys(-limits[n] if n in limits else 0.0, limits.get(n, 1.0)) for n, c in sampled.gaze.items()
+        }
     out["prompts"] = [_prompt(p) for p in sampled.prompts]
     out["layers"] = {
         name: {

@@ -22,7 +22,7 @@ class Keys:
 
 def thin_linear(x: np.ndarray, y: np.ndarray, tolerance: float) -> np.ndarray:
     """Indices [n] of samples whose straight joins stay within `tolerance` of every sample (Douglas-Peucker
-    on the vertical distance). x [t] ascending, y [t]. The first sample is always kept, the last too unless all are equal.
+    on the vertical distance). x [t] ascending, y [t]. Both ends are kept; samples that are all equal give one index.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if len(x) == 0:
@@ -77,7 +77,10 @@ def _hermite(x: np.ndarray, y0: float, y1: float, m0: float, m1: float) -> np.nd
     h = x[-1] - x[0]
     u = (x - x[0]) / h
     return (
-        (1 + 2 * u) * (1 - u) ** 2 * y0 + u * (1 - u) ** 2 * h * m0 + u * u * (3 - 2 * u) * y1 + u * u * (u - 1) * h * m1
+        (1 + 2 * u) * (1 - u) ** 2 * y0
+        + u * (1 - u) ** 2 * h * m0
+        + u * u * (3 - 2 * u) * y1
+        + u * u * (u - 1) * h * m1
     )
 
 
@@ -102,9 +105,7 @@ def held_indices(count: int, step: int, closure: np.ndarray | None = None) -> np
     return np.array([s + int(np.argmax(closure[s : s + step])) for s in starts])
 
 
-def reduce(
-    frames: np.ndarray, values: np.ndarray, mode: str, tolerance: float, held: np.ndarray | None = None
-) -> Keys:
+def reduce(frames: np.ndarray, values: np.ndarray, mode: str, tolerance: float, held: np.ndarray | None = None) -> Keys:
     """Keys of one channel. mode: "DENSE" (every frame), "SPARSE" (Bezier fit), "LINEAR" (thinned), "TWOS", "THREES".
 
     A channel that never moves gets one key. held: `held_indices` of the take, for the stepped modes.

@@ -45,7 +45,9 @@ def settings() -> tuple[Setting, ...]:
     ]
     for au in AU_SLIDERS:
         side = "left" if au.endswith("L") else "right"
-        rows.append(Setting(au, 0.0, -1.0, 1.0, f"{AU_NAMES[au[:4]].capitalize()}, {side}: added after everything else"))
+        rows.append(
+            Setting(au, 0.0, -1.0, 1.0, f"{AU_NAMES[au[:4]].capitalize()}, {side}: added after everything else")
+        )
     for layer in LAYERS:
         word = LAYER_WORDS[layer]
         rows += [

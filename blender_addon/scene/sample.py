@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import bpy
 import numpy as np
 
+from ..convert.axes import gaze_angles
 from ..convert.controls import Channel, Sampled
 from ..convert.frames import VoiceClock
 from ..convert.names import LAYERS
-from . import fcurves, nla, prompts
+from . import fcurves, find, nla, prompts
 from .control_empty import ANIMATED, DIALS
 
 
 def read(scene: bpy.types.Scene, control: bpy.types.Object, clock: VoiceClock, last: int) -> Sampled:
     """Everything on the control, over scene frames clock.first to `last`, in seconds of the voice."""
     frames = np.arange(clock.first, max(last, clock.first + 1) + 1)
-    curves = {path: curve for (path, _), curve in fcurves.own_curves(control).items() if not curve.mute}
+    names = (*ANIMATED, "gaze_influence")
     if _needs_playing(control):
-        values = _play(scene, control, frames)
+        values = _play(scene, frames, lambda: [_number(control, name) for name in names])
+        moving = dict(zip(names, values.T, strict=True))
     else:
-        values = {
-            name: fcurves.sample(curves[f'["{name}"]'], frames)
-            for name in ANIMATED
-            if f'["{name}"]' in curves
-        }
+        curves = {path: curve for (path, _), curve in fcurves.own_curves(control).items() if not curve.mute}
+        moving = {n: fcurves.sample(curves[f'["{n}"]'], frames) for n in names if f'["{n}"]' in curves}
     channels = {}
-    for name in ANIMATED:
-        if name in values:
-            channels[name] = Channel(clock.seconds(frames), values[name])
+    for name in names:
+        if name in moving:
+            channels[name] = Channel(clock.seconds(frames), moving[name])
         elif name in control:
             channels[name] = Channel(np.zeros(1), np.array([float(control[name])]))
     return Sampled(
         channels=channels,
+        gaze=_gaze(scene, control, channels, clock, frames),
         layers={
-            layer: {key: control.get(f"{layer}_{key}", rest) for key, rest in (("on", 1), ("strength", 1.0), ("seed", 0))}
+            layer: {
+                key: control.get(f"{layer}_{key}", rest) for key, rest in (("on", 1), ("strength", 1.0), ("seed", 0))
+            }
             for layer in LAYERS
         },
         dials={name: float(control.get(name, 1.0)) for name in DIALS},
@@ -52,15 +56,60 @@ def _needs_playing(control: bpy.types.Object) -> bool:
     return foreign or len(anim.drivers) > 0
 
 
-def _play(scene: bpy.types.Scene, control: bpy.types.Object, frames: np.ndarray) -> dict[str, np.ndarray]:
-    """Step through the frames and put the current one back."""
+def _play(scene: bpy.types.Scene, frames: np.ndarray, read_row: Callable[[], list[float]]) -> np.ndarray:
+    """Step through the frames, read a row at each, and put the current frame back. [t, columns]."""
     before, sub = scene.frame_current, scene.frame_subframe
-    rows = np.empty((len(frames), len(ANIMATED)))
+    rows = []
     try:
-        for row, frame in zip(rows, frames, strict=True):
+        for frame in frames:
             scene.frame_set(int(frame))
-            evaluated = control.evaluated_get(bpy.context.evaluated_depsgraph_get())
-            row[:] = [float(evaluated.get(name, 0.0)) for name in ANIMATED]
+            rows.append(read_row())
     finally:
         scene.frame_set(before, subframe=sub)
-    return {name: rows[:, i] for i, name in enumerate(ANIMATED)}
+    return np.array(rows)
+
+
+def _number(control: bpy.types.Object, name: str) -> float:
+    """The property as Blender's evaluation has it at the present frame."""
+    return float(control.evaluated_get(bpy.context.evaluated_depsgraph_get()).get(name, 0.0))
+
+
+def _gaze(
+    scene: bpy.types.Scene,
+    control: bpy.types.Object,
+    channels: dict[str, Channel],
+    clock: VoiceClock,
+    frames: np.ndarray,
+) -> dict[str, Channel]:
+    """Angles to the gaze target, so that the lids follow the eyes; {} without a target or influence."""
+    target, mesh = control.get("gaze_target"), find.head_of(control)
+    rig = find.armature_of(mesh) if mesh is not None else None
+    influence = channels.get("gaze_influence")
+    if not isinstance(target, bpy.types.Object) or rig is None or influence is None or influence.is_zero():
+        return {}
+    eyes = [rig.data.bones[n].head_local for n in ("eye.L", "eye.R") if n in rig.data.bones]
+    if not eyes:
+        return {}
+    middle = np.mean([tuple(e) for e in eyes], 0)
+
+    def place() -> list[float]:
+        graph = bpy.context.evaluated_depsgraph_get()
+        world = target.evaluated_get(graph).matrix_world.translation
+        return list(rig.evaluated_get(graph).matrix_world.inverted() @ world)
+
+    still = not any(_moves(ob) for ob in (target, target.parent, rig, rig.parent) if ob is not None)
+    places = np.array([place()]) if still else _play(scene, frames, place)
+    seconds = np.zeros(1) if still else clock.seconds(frames)
+    yaw, pitch = gaze_angles(places, middle)
+    return {"yaw": Channel(seconds, yaw), "pitch": Channel(seconds, pitch), "influence": influence}
+
+
+def _moves(ob: bpy.types.Object) -> bool:
+    """Whether the object's place may change over time."""
+    anim = ob.animation_data
+    bound = len(ob.constraints) > 0
+    if ob.type == "ARMATURE":  # its bones move, and are keyed on the object; the object itself may stand still
+        return bound or any(not path.startswith("pose.") for path, _ in fcurves.own_curves(ob))
+    return bound or (
+        anim is not None and (anim.action is not None or len(anim.nla_tracks) > 0 or len(anim.drivers) > 0)
+    )

@@ -1,9 +1,9 @@
 """A generated performance in the scene: one NLA strip per animated data-block, under the animator's own layer.
 
-    NLA of the shape keys (and of the armature)
-      top      active action, empty, combining: the animator's own keys, never touched
-      ...      the animator's own tracks, never touched
-      bottom   track "Soliloquy take" with our strip; re-generation replaces only this strip and its action
+NLA of the shape keys (and of the armature)
+  top      active action, empty, combining: the animator's own keys, never touched
+  ...      the animator's own tracks, never touched
+  bottom   track "Soliloquy take" with our strip; re-generation replaces only this strip and its action
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def _closure(take: TakeArrays) -> np.ndarray:
 Channel = tuple[str, int, np.ndarray, float]  # data path, array index, values [t], tolerance
 
 
-def _reduced(
-    take: TakeArrays, channels: list[Channel], mode: str, held: np.ndarray
-) -> list[tuple[str, int, Keys]]:
+def _reduced(take: TakeArrays, channels: list[Channel], mode: str, held: np.ndarray) -> list[tuple[str, int, Keys]]:
     frames = take.frames
     return [(path, i, reduce(frames, values, mode, tolerance, held)) for path, i, values, tolerance in channels]
 
@@ -159,7 +157,9 @@ def _drop(owner: bpy.types.ID, track: Any, strip: Any, keep: Any) -> None:
 def _new_track(owner: bpy.types.ID, notes: list[str]) -> Any:
     track, lowest = nla.lowest_track(owner, TRACK)
     if not lowest:
-        notes.append(f"The take of '{owner.name}' lies above your own NLA tracks: move it to the bottom in the NLA editor")
+        notes.append(
+            f"The take of '{owner.name}' lies above your own NLA tracks: move it to the bottom in the NLA editor"
+        )
     return track
 
 

@@ -42,7 +42,7 @@ def path_of(scene: bpy.types.Scene, control: bpy.types.Object) -> Path:
 
 
 def clock_of(scene: bpy.types.Scene, control: bpy.types.Object) -> VoiceClock:
-    """The scene's rate and the frame on which the voice's first sample plays (the strip may have been moved or trimmed)."""
+    """The scene's rate and the frame of the voice's first sample (the strip may have been moved or trimmed)."""
     strip = strip_of(scene, control)
     first = round(strip.frame_start) if strip is not None else int(control.get("voice_frame", 1))
     return VoiceClock(scene_rate(scene.render.fps, scene.render.fps_base), first)

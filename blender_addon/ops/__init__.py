@@ -1,0 +1,21 @@
+"""Operators: what a person clicks, and what scripts call. They ask through `link` and write through `scene`."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..link import shared
+from . import directing, exporting, head, housekeeping, performance
+
+CLASSES = (*head.CLASSES, *performance.CLASSES, *directing.CLASSES, *exporting.CLASSES, *housekeeping.CLASSES)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    shared.stop()
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

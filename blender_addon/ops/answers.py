@@ -1,0 +1,64 @@
+"""What an engine's answer becomes, and where performances are kept."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from ..convert.arrays import BadArray, open_arrays
+from ..convert.frames import VoiceClock
+from ..scene.take import TakeArrays
+
+
+def discard(specs: Mapping[str, Mapping[str, Any]], folder: str) -> None:
+    """Delete an answer's array files once they are used; only files of the session's own folder."""
+    home = Path(folder).resolve()
+    for spec in specs.values():
+        path = Path(str(spec.get("path", ""))).resolve()
+        if home in path.parents:
+            with contextlib.suppress(OSError):  # Windows keeps a mapped file; the session's end removes it
+                path.unlink()
+
+
+def read_take(answer: Mapping[str, Any], folder: str, clock: VoiceClock) -> TakeArrays:
+    """The `speak` job's answer as arrays in memory. Raises BadArray if it is not for this rate and start."""
+    names = tuple(str(name) for name in answer["shape_names"])
+    arrays = open_arrays(
+        answer["arrays"], folder, {"weights": ("t", len(names)), "pose": ("t", 15), "translation": ("t", 3)}
+    )
+    if list(answer["fps"]) != [clock.rate.numerator, clock.rate.denominator]:
+        raise BadArray(f"the engine answered at {answer['fps']} frames per second, asked were {clock.rate}")
+    take = TakeArrays(
+        weights=np.array(arrays["weights"], np.float32),
+        shape_names=names,
+        pose=np.array(arrays["pose"], np.float32),
+        translation=np.array(arrays["translation"], np.float32),
+        first_frame=clock.first,
+        path=str(answer["take"]),
+    )
+    del arrays
+    discard(answer["arrays"], folder)
+    return take
+
+
+def next_take_path(control_name: str) -> Path:
+    """A new file beside the .blend (old takes stay), or in Blender's temporary folder before the first save."""
+    folder = Path(bpy.path.abspath("//")) / "takes" if bpy.data.filepath else Path(bpy.app.tempdir) / "takes"
+    plain = bpy.path.clean_name(control_name)
+    number = 1
+    while (path := folder / f"{plain}_{number:03d}.npz").exists():
+        number += 1
+    return path
+
+
+def stored(path: str) -> str:
+    """As kept on the control: relative to the .blend where that is possible."""
+    if bpy.data.filepath:
+        with contextlib.suppress(ValueError):
+            return bpy.path.relpath(path)
+    return path

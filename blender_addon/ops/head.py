@@ -1,0 +1,114 @@
+"""Add a head, use one's own character, aim the eyes."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..convert.arrays import open_arrays
+from ..link import shared
+from ..link.jobs import Task, call
+from ..scene import SceneProblem, control_empty, find, head
+from .answers import discard
+from .tasks import EngineOperator, unavailable, why_not
+
+
+class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
+    """Add a talking head with its rig, and the control that its performance is keyed on"""
+
+    bl_idname = "soliloquy.add_head"
+    bl_label = "Add Head"
+    bl_options = {"REGISTER", "UNDO"}
+    title = "Add head"
+
+    head: bpy.props.StringProperty(
+        name="Head", default="default", description="Name of a head that the engine knows, or a head file"
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return unavailable(None if context.mode == "OBJECT" else "Go to object mode first", cls)
+
+    def task(self, context: bpy.types.Context) -> Task[str]:
+        scene_name, cursor = context.scene.name, context.scene.cursor.location.copy()
+        info = yield from call(shared.engine(), "head", {"head": self.head}, self._warn)
+        arrays = open_arrays(info["arrays"], shared.engine().session, head.ARRAYS)
+        scene = bpy.data.scenes[scene_name]
+        collection = bpy.data.collections.new(f"{info['name']} head")
+        scene.collection.children.link(collection)
+        mesh, rig = head.build(info, arrays, collection)
+        discard(info["arrays"], shared.engine().session)
+        rig.location = cursor
+        bpy.context.view_layer.update()
+        control = control_empty.create(f"{info['name']} control", mesh, collection)
+        select_only(bpy.context, control)
+        return (
+            f"Added {mesh.name}: {len(mesh.data.vertices)} vertices, {len(mesh.data.shape_keys.key_blocks) - 1} shapes"
+        )
+
+    def _warn(self, sentence: str) -> None:
+        self.report({"WARNING"}, sentence)
+
+
+class SOLILOQUY_OT_use_character(bpy.types.Operator):
+    """Let a control drive the selected character: a mesh with shape keys named as in ARKit"""
+
+    bl_idname = "soliloquy.use_character"
+    bl_label = "Use Selected Character"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        mesh = find.talking_mesh(context.view_layer.objects.active)
+        if mesh is None:
+            return unavailable("Select a mesh with shape keys named as in ARKit (jawOpen, mouthSmileLeft, ...)", cls)
+        if any(find.head_of(control) == mesh for control in find.controls(context.scene)):
+            return unavailable(f"'{mesh.name}' already has a control", cls)
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        mesh = find.talking_mesh(context.view_layer.objects.active)
+        control = control_empty.create(f"{mesh.name} control", mesh, context.scene.collection)
+        found = len(find.shape_keys(mesh))
+        select_only(context, control)
+        self.report({"INFO"}, f"'{mesh.name}' speaks with {found} of its shape keys")
+        return {"FINISHED"}
+
+
+class SOLILOQUY_OT_add_gaze_target(bpy.types.Operator):
+    """Add a target that the eyes follow, as far as the control's gaze influence says"""
+
+    bl_idname = "soliloquy.add_gaze_target"
+    bl_label = "Add Gaze Target"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return unavailable(why_not(_eyes, context), cls)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        control = find.need_control(context)
+        control_empty.add_gaze_target(control, _eyes(context))
+        return {"FINISHED"}
+
+
+def _eyes(context: bpy.types.Context) -> bpy.types.Object:
+    """The active head's rig, if it has eye bones and no target yet."""
+    control = find.need_control(context)
+    rig = find.armature_of(find.need_head(control))
+    if rig is None or not {"eye.L", "eye.R"} & set(rig.pose.bones.keys()):
+        raise SceneProblem("This head's rig has no bones 'eye.L' and 'eye.R' to turn")
+    if rig.library is not None:
+        raise SceneProblem("The rig is linked: make a library override of the character first")
+    if isinstance(control.get("gaze_target"), bpy.types.Object):
+        raise SceneProblem("The eyes have a target already")
+    return rig
+
+
+def select_only(context: bpy.types.Context, ob: bpy.types.Object) -> None:
+    """Make it the active and only selected object, so that the panel shows it."""
+    for other in context.view_layer.objects:
+        other.select_set(other == ob)
+    context.view_layer.objects.active = ob
+
+
+CLASSES = (SOLILOQUY_OT_add_head, SOLILOQUY_OT_use_character, SOLILOQUY_OT_add_gaze_target)

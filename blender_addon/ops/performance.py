@@ -1,0 +1,156 @@
+"""Load the voice, generate, clear."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..convert import controls as controls_json
+from ..convert.frames import rate_text
+from ..link import shared
+from ..link.jobs import Task, call
+from ..scene import SceneProblem, find, sample, take, voice
+from .answers import next_take_path, read_take, stored
+from .tasks import EngineOperator, board, unavailable, why_not
+
+KEY_MODES = (
+    ("DENSE", "Every Frame", "A key on every frame: exact"),
+    ("SPARSE", "Few, Smooth", "Few Bezier keys that stay close to the performance: good to edit by hand"),
+    ("LINEAR", "Few, Straight", "Few keys with straight joins"),
+    ("TWOS", "On 2s", "Held drawings of two frames; closed lips are kept"),
+    ("THREES", "On 3s", "Held drawings of three frames; closed lips are kept"),
+)
+SOUND_FILES = "*.wav;*.flac;*.mp3;*.ogg"
+
+
+class SOLILOQUY_OT_load_voice(bpy.types.Operator):
+    """Put a recorded voice on the timeline as a sound strip. The frame rate stays; the range grows if it must"""
+
+    bl_idname = "soliloquy.load_voice"
+    bl_label = "Load Voice"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH")
+    filter_glob: bpy.props.StringProperty(default=SOUND_FILES, options={"HIDDEN"})
+    frame: bpy.props.IntProperty(
+        name="Start Frame", default=0, min=0, description="Frame of the first sample; 0 is the scene's first frame"
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return unavailable(why_not(find.need_control, context), cls)
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            control = find.need_control(context)
+            notice = voice.load(context.scene, control, self.filepath, self.frame or context.scene.frame_start)
+        except SceneProblem as problem:
+            self.report({"ERROR"}, str(problem))
+            return {"CANCELLED"}
+        if notice:
+            self.report({"WARNING"}, notice)
+        self.report(
+            {"INFO"}, f"{Path(self.filepath).name} begins at frame {voice.clock_of(context.scene, control).first}"
+        )
+        return {"FINISHED"}
+
+
+class SOLILOQUY_OT_generate(EngineOperator, bpy.types.Operator):
+    """Turn the voice, the emotions and the directions into keys on the head. Your own layer above stays as it is"""
+
+    bl_idname = "soliloquy.generate"
+    bl_label = "Generate Performance"
+    bl_options = {"REGISTER", "UNDO"}
+    title = "Generate"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if board.running is not None:
+            return unavailable(f"{board.running.title} is still under way", cls)
+        return unavailable(why_not(check_ready, context), cls)
+
+    def task(self, context: bpy.types.Context) -> Task[str]:
+        scene = context.scene
+        control = check_ready(context)
+        clock = voice.clock_of(scene, control)
+        request = speak_request(scene, control)
+        scene_name, control_name, mode = scene.name, control.name, scene.soliloquy.key_mode
+        board.messages = []
+        answer = yield from call(shared.engine(), "speak", request, board.messages.append)
+        # Blender was in use meanwhile: undo makes old references void, so everything is looked up again.
+        scene, control = bpy.data.scenes.get(scene_name), bpy.data.objects.get(control_name)
+        if scene is None or control is None:
+            raise SceneProblem(f"'{control_name}' was removed or renamed while it was being generated: generate again")
+        performance = read_take(answer, shared.engine().session, clock)
+        performance = dataclasses.replace(performance, path=stored(performance.path))
+        board.messages += take.write(control, performance, mode)
+        voice.extend_range(scene, clock.first, clock.first + len(performance.weights) - 1)
+        seconds = len(performance.weights) / float(clock.rate)
+        return f"Generated {len(performance.weights)} frames ({seconds:.1f} s) on '{find.head_of(control).name}'"
+
+
+class SOLILOQUY_OT_clear(bpy.types.Operator):
+    """Remove the generated performance from the head. Your own layer, keys and directions stay"""
+
+    bl_idname = "soliloquy.clear"
+    bl_label = "Clear Performance"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return unavailable(why_not(need_take, context), cls)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        take.clear(find.need_control(context))
+        return {"FINISHED"}
+
+
+def check_ready(context: bpy.types.Context) -> bpy.types.Object:
+    """The active control if a performance can be generated for it; else SceneProblem with the next step."""
+    control = find.need_control(context)
+    take.check(control)
+    voice.path_of(context.scene, control)
+    return control
+
+
+def need_take(context: bpy.types.Context) -> bpy.types.Object:
+    control = find.need_control(context)
+    if not control.get("take"):
+        raise SceneProblem("Generate a performance first")
+    return control
+
+
+def speak_request(scene: bpy.types.Scene, control: bpy.types.Object) -> dict[str, Any]:
+    """The `speak` job's request for what is on the timeline now. Large controls go to a file beside the take."""
+    clock = voice.clock_of(scene, control)
+    strip = voice.strip_of(scene, control)
+    last = max(scene.frame_end, int(strip.frame_final_end) if strip is not None else 0)
+    keys = controls_json.to_controls(sample.read(scene, control, clock, last))
+    path = next_take_path(control.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    request: dict[str, Any] = {
+        "audio": str(voice.path_of(scene, control)),
+        "fps": rate_text(clock.rate),
+        "first_frame": clock.first,
+        "motion": scene.soliloquy.motion or "direct",
+        "head": str(find.need_head(control).get("soliloquy_head_name", "default")),
+        "seed": keys["seed"],
+        "take": str(path),
+    }
+    if controls_json.fits_inline(keys):
+        request["controls"] = keys
+    else:
+        file = path.with_suffix(".controls.json")
+        file.write_bytes(controls_json.encoded(keys))
+        request["controls_path"] = str(file)
+    return request
+
+
+CLASSES = (SOLILOQUY_OT_load_voice, SOLILOQUY_OT_generate, SOLILOQUY_OT_clear)

@@ -1,0 +1,238 @@
+"""The side panel "Soliloquy" of the 3D view, in the order of the work: head, voice, emotion ... generate, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ..convert.names import AU_NAMES, AUS, EMOTIONS, LAYERS
+from ..ops.tasks import board
+from ..scene import find, prompts, voice
+from ..scene.control_empty import DIALS
+from . import status
+
+
+class _Panel:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Soliloquy"
+
+
+class _Section(_Panel):
+    """A section that needs a control."""
+
+    bl_parent_id = "SOLILOQUY_PT_main"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return find.active_control(context) is not None
+
+
+def _prop(layout: bpy.types.UILayout, control: bpy.types.Object, name: str, text: str | None = None) -> None:
+    """A custom property as a slider with its keyframe dot."""
+    if name in control:
+        layout.prop(control, f'["{name}"]', text=text or name.replace("_", " ").capitalize(), slider=True)
+
+
+def _split(layout: bpy.types.UILayout) -> bpy.types.UILayout:
+    layout.use_property_split = True
+    layout.use_property_decorate = True
+    return layout.column(align=True)
+
+
+class SOLILOQUY_PT_main(_Panel, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_main"
+    bl_label = "Soliloquy"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        status.draw(self.layout, context)
+
+
+class SOLILOQUY_PT_head(_Panel, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_head"
+    bl_label = "Head"
+    bl_parent_id = "SOLILOQUY_PT_main"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        control = find.active_control(context)
+        column = layout.column(align=True)
+        if control is not None:
+            mesh = find.head_of(control)
+            icon = "CHECKMARK" if mesh is not None else "ERROR"
+            column.label(text=mesh.name if mesh is not None else "no head", icon=icon)
+        column.operator("soliloquy.add_head", icon="ADD")
+        column.operator("soliloquy.use_character", icon="USER")
+
+
+class SOLILOQUY_PT_voice(_Section, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_voice"
+    bl_label = "Voice"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, scene = self.layout, context.scene
+        control = find.active_control(context)
+        strip = voice.strip_of(scene, control)
+        if control.get("voice"):
+            clock = voice.clock_of(scene, control)
+            name = Path(str(control["voice"]).replace("//", "")).name
+            column = layout.column(align=True)
+            column.label(text=name, icon="SOUND")
+            if strip is not None:
+                seconds = strip.frame_duration / float(clock.rate)
+                column.label(text=f"From frame {clock.first}, {seconds:.1f} s", icon="BLANK1")
+        layout.operator(
+            "soliloquy.load_voice", icon="FILE_SOUND", text="Load Another" if control.get("voice") else None
+        )
+
+
+class SOLILOQUY_PT_emotion(_Section, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_emotion"
+    bl_label = "Emotion"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, settings = self.layout, context.scene.soliloquy
+        control = find.active_control(context)
+        layout.operator("soliloquy.emotion_menu", icon="KEYFRAME_HLT", text="Key Emotion at Playhead")
+        row = layout.row(align=True)
+        row.prop(settings, "ease")
+        row.prop(settings, "strength")
+        column = _split(layout)
+        for emotion in EMOTIONS:
+            _prop(column, control, emotion)
+        column = _split(layout)
+        for name in ("intensity", "valence", "arousal"):
+            _prop(column, control, name)
+
+
+class SOLILOQUY_PT_directions(_Section, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_directions"
+    bl_label = "Directions"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, settings = self.layout, context.scene.soliloquy
+        control = find.active_control(context)
+        layout.prop(settings, "prompt", text="", icon="OUTLINER_OB_FONT")
+        row = layout.row(align=True)
+        row.prop(settings, "prompt_seconds")
+        row.operator("soliloquy.add_prompt", text="Add", icon="ADD")
+        strips = prompts.strips(control)
+        if strips:
+            self._list(layout, settings, strips)
+
+    def _list(self, layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, strips: list) -> None:
+        chosen = min(max(settings.prompt_index, 0), len(strips) - 1)
+        box = layout.box().column(align=True)
+        for i, strip in enumerate(strips):
+            row = box.row(align=True)
+            row.operator(
+                "soliloquy.go_to_prompt",
+                text=str(strip.action.get("text", strip.name)),
+                depress=i == chosen,
+                emboss=i == chosen,
+            ).index = i
+            row.label(text=f"{strip.frame_start:.0f}-{strip.frame_end:.0f}")
+            row.prop(strip, "mute", text="", icon="HIDE_ON" if strip.mute else "HIDE_OFF", emboss=False)
+        strip = strips[chosen]
+        column = _split(layout)
+        column.use_property_decorate = False
+        column.prop(strip.action, '["text"]', text="Text")
+        column.prop(strip.action, '["strength"]', text="Strength", slider=True)
+        column.prop(strip, "frame_start", text="Start")
+        column.prop(strip, "frame_end", text="End")
+        column.prop(strip, "blend_in", text="Ease In")
+        column.prop(strip, "blend_out", text="Ease Out")
+        row = layout.row(align=True)
+        row.operator("soliloquy.read_prompt", text="Read Again", icon="FILE_REFRESH")
+        row.operator("soliloquy.remove_prompt", text="Remove", icon="TRASH")
+
+
+class SOLILOQUY_PT_action_units(_Section, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_action_units"
+    bl_label = "Action Units"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        control = find.active_control(context)
+        layout.use_property_decorate = True
+        column = layout.column(align=True)
+        for au in AUS:
+            split = column.split(factor=0.42)
+            split.label(text=AU_NAMES[au].capitalize())
+            row = split.row(align=True)
+            for side in ("L", "R"):
+                _prop(row, control, f"{au}_{side}", side)
+
+
+class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_layers"
+    bl_label = "Layers"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        control = find.active_control(context)
+        column = layout.column(align=True)
+        for layer, word in zip(LAYERS, ("Blink", "Eye Movement", "Head Motion"), strict=True):
+            split = column.split(factor=0.42, align=True)
+            split.prop(control, f'["{layer}_on"]', text=word, toggle=True)
+            row = split.row(align=True)
+            row.active = bool(control.get(f"{layer}_on", True))
+            _prop(row, control, f"{layer}_strength", "Amount")
+            _prop(row, control, f"{layer}_seed", "Seed")
+        column = _split(layout)
+        for dial in DIALS:
+            _prop(column, control, dial)
+        _prop(column, control, "seed")
+        if isinstance(control.get("gaze_target"), bpy.types.Object):
+            _prop(column, control, "gaze_influence", "Follow Target")
+        else:
+            layout.operator("soliloquy.add_gaze_target", icon="HIDE_OFF")
+
+
+class SOLILOQUY_PT_generate(_Section, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_generate"
+    bl_label = "Generate"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, running = self.layout, board.running
+        column = _split(layout)
+        column.use_property_decorate = False
+        column.prop(context.scene.soliloquy, "key_mode")
+        if running is not None:
+            text = f"{running.stage} {running.fraction:.0%}"
+            row = layout.row(align=True)
+            if hasattr(row, "progress"):  # 4.0 and later
+                row.progress(factor=running.fraction, text=text, type="BAR")
+            else:
+                row.label(text=text, icon="TIME")
+            row.operator("soliloquy.stop_task", text="", icon="X")
+            return
+        row = layout.row()
+        row.scale_y = 1.6
+        row.operator("soliloquy.generate", icon="PLAY")
+        control = find.active_control(context)
+        if control.get("take"):
+            layout.operator("soliloquy.clear", icon="TRASH")
+
+
+class SOLILOQUY_PT_export(_Section, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_export"
+    bl_label = "Export and Render"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.prop(context.scene.soliloquy, "output", text="")
+        column = layout.column(align=True)
+        column.operator("soliloquy.export_alembic", icon="EXPORT")
+        column.operator("soliloquy.turntable_film", icon="RENDER_ANIMATION")
+        column.operator("soliloquy.contact_sheet", icon="IMAGE_DATA")
+        layout.operator("soliloquy.turntable_camera", icon="CAMERA_DATA")
+
+
+CLASSES = (
+    SOLILOQUY_PT_main, SOLILOQUY_PT_head, SOLILOQUY_PT_voice, SOLILOQUY_PT_emotion, SOLILOQUY_PT_directions,
+    SOLILOQUY_PT_action_units, SOLILOQUY_PT_layers, SOLILOQUY_PT_generate, SOLILOQUY_PT_export,
+)  # fmt: skip

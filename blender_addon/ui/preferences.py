@@ -1,0 +1,57 @@
+"""Where the engine is, and whether it answers."""
+
+from __future__ import annotations
+
+import os
+
+import bpy
+
+from ..link import shared
+from ..link.config import EngineError, find
+from ..ops.tasks import board
+
+PACKAGE = __package__.rpartition(".")[0]
+VARIABLE = "SOLILOQUY_CONFIG"  # names the engine's configuration file, ahead of the usual places
+
+
+def apply(chosen: object = None, context: object = None) -> None:
+    """Let the file named in the preferences win over the usual places. Starts nothing."""
+    addon = bpy.context.preferences.addons.get(PACKAGE)
+    path = addon.preferences.config_path if addon and addon.preferences else ""
+    if path:
+        os.environ[VARIABLE] = bpy.path.abspath(path)
+    elif chosen is not None:  # cleared by hand
+        os.environ.pop(VARIABLE, None)
+
+
+class SoliloquyPreferences(bpy.types.AddonPreferences):
+    bl_idname = PACKAGE
+
+    config_path: bpy.props.StringProperty(
+        name="Engine",
+        subtype="FILE_PATH",
+        update=apply,
+        description="The config.json that 'python install.py' wrote; empty looks in the usual place",
+    )
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "config_path")
+        box = layout.box()
+        try:
+            config = find()
+            box.label(text=f"Engine {config.version} in {config.root}", icon="CHECKMARK")
+        except EngineError as problem:
+            box.label(text=str(problem), icon="ERROR")
+        if board.error:
+            box.label(text=board.error, icon="ERROR")
+        row = box.row()
+        row.operator("soliloquy.check_engine", icon="FILE_REFRESH")
+        row.operator("soliloquy.stop_engine", icon="CANCEL")
+        engine = shared.current()
+        if engine is not None and engine.log is not None:
+            box.label(text=f"Log: {engine.log}")
+
+
+CLASSES = (SoliloquyPreferences,)
