@@ -15,14 +15,16 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from engine.core.errors import BadInput, Missing, SoliloquyError
+from engine.environment import Environment, capture, get_python_words, has_nvidia, say
 
 if TYPE_CHECKING:
     from engine.installed import Pin
@@ -32,22 +34,7 @@ WANTED = (3, 11)
 NEEDS_GB = {"new": 5.0, "new with CUDA": 14.0, "update": 0.5}  # measured: 2.8 GB installed and 1.2 GB of downloads
 
 
-class Stop(Exception):
-    """Something that the person must do first; the sentence says what."""
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
-
-
 # ---------------------------------------------------------------- the right Python
-
-
-def get_python_words() -> str:
-    """How to get Python 3.11 on this system."""
-    linux = "'apt install python3.11 python3.11-venv' (Debian, Ubuntu) or 'dnf install python3.11' (Fedora)"
-    how = {"Darwin": "'brew install python@3.11'", "Windows": "'winget install Python.Python.3.11'"}
-    return f"{how.get(platform.system(), linux)}; with uv: 'uv python install 3.11'"
 
 
 def python_candidates() -> list[list[str]]:
@@ -63,136 +50,28 @@ def python_candidates() -> list[list[str]]:
     return out
 
 
-def capture(command: Sequence[str]) -> str:
-    """A command's trimmed output, or "" if it cannot be run or fails."""
-    try:
-        done = subprocess.run(list(command), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode("utf-8", "replace").strip()
-
-
 def find_python() -> str:
-    """Path of a Python 3.11 that can make virtual environments. Raises Stop with how to get one."""
+    """Path of a Python 3.11 that can make virtual environments. Raises Missing with how to get one."""
     ask = "import sys, venv, ensurepip; print(sys.version_info[:2] == (3, 11) and sys.executable or '')"
     for command in python_candidates():
         if (shutil.which(command[0]) or Path(command[0]).is_file()) and (path := capture([*command, "-c", ask])):
             return path
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    raise Stop(f"Python 3.11 with venv is wanted (this is {here}). Get it, then run this again: {get_python_words()}")
-
-
-# ---------------------------------------------------------------- the environment
-
-
-def clean_environ() -> dict[str, str]:
-    """This process's environment without what would lead another Python astray."""
-    return {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__"}}
-
-
-class Environment:
-    """The virtual environment that the engine runs in: <prefix>/.venv."""
-
-    def __init__(self, prefix: Path):
-        self.folder = prefix / ".venv"
-        self.scripts = self.folder / ("Scripts" if os.name == "nt" else "bin")
-        self.python = self.scripts / ("python.exe" if os.name == "nt" else "python")
-        self.stamp = self.folder / "soliloquy.json"
-        self.log = self.folder / "install.log"
-        self.version, self.site_packages = "", Path()
-
-    def works(self) -> bool:
-        """Whether its interpreter starts and is a 3.11 with pip; reads its version and site-packages folder."""
-        ask = "import sys, sysconfig, pip; print(sys.version.split()[0], sysconfig.get_path('purelib'), sep='\\n')"
-        lines = capture([str(self.python), "-I", "-c", ask]).splitlines() if self.python.exists() else []
-        if len(lines) != 2 or not lines[0].startswith("3.11."):
-            return False
-        self.version, self.site_packages = lines[0], Path(lines[1])
-        return True
-
-    def ensure(self) -> None:
-        """Make it if it is not there, make it anew if it does not work."""
-        if self.works():
-            return
-        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / "pyvenv.cfg").exists():
-            raise Stop(f"{self.folder} is there but is no virtual environment; move it away or choose another --prefix")
-        say(f"making {self.folder}" + (" again: it does not work any more" if self.folder.exists() else ""))
-        base = getattr(sys, "_base_executable", None) or sys.executable
-        done = subprocess.run(
-            [base, "-m", "venv", "--clear", str(self.folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=clean_environ(), check=False,
-        )  # fmt: skip
-        if done.returncode or not self.works():
-            words = done.stdout.decode("utf-8", "replace")
-            if "ensurepip" in words:
-                raise Stop(f"this Python cannot make virtual environments; {get_python_words()}")
-            last = (words.strip().splitlines() or ["its Python does not start"])[-1]
-            raise Stop(f"could not make {self.folder}: {last}")
-
-    def run(self, *arguments: str, **options: Any) -> int:
-        """Run its Python from the project's folder; returns the exit code."""
-        return subprocess.call([str(self.python), *arguments], cwd=str(ROOT), env=clean_environ(), **options)
-
-    def pip(self, *arguments: str) -> None:
-        """Run pip, telling each package as it comes; the whole output goes to the log. Raises Stop."""
-        command = [str(self.python), "-I", "-m", "pip", *arguments, "--no-input", "--disable-pip-version-check"]
-        coming = re.compile(r"\s*(?:Downloading|Using cached|Processing) (\S+\.whl)(?:\S*)?(?: \(([^)]+)\))?")
-        lines = []
-        with open(self.log, "a", encoding="utf-8") as log:
-            print("$", *command, file=log)
-            with subprocess.Popen(
-                [*command, "--progress-bar", "off"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                encoding="utf-8", errors="replace", env={**clean_environ(), "PYTHONUTF8": "1"},
-            ) as process:  # fmt: skip
-                assert process.stdout is not None
-                for line in process.stdout:
-                    log.write(line)
-                    lines.append(line)
-                    if match := coming.match(line):
-                        name = re.split(r"[/\\]", match.group(1))[-1].split("-")
-                        say(f"  {name[0]} {name[1]}" + (f" ({match.group(2)})" if match.group(2) else ""))
-        if process.returncode:
-            raise Stop(f"{explain_pip(''.join(lines), '--no-index' in arguments)} (pip's own words: {self.log})")
-
-
-def explain_pip(output: str, offline: bool) -> str:
-    """What went wrong in pip's output and what to do about it, in one sentence."""
-    missing = re.search(r"No matching distribution found for (\S+)", output)
-    if "No space left" in output or "Errno 28" in output:
-        return "the disk is full; free 5 GB and run this again"
-    if "DO NOT MATCH THE HASHES" in output:
-        return "a package is not the file that was checked (its sha256 differs) and was not installed; run this again"
-    if missing and offline:
-        return (
-            f"--offline: {missing.group(1)} is in none of the local folders; where there is a network run "
-            "'python install.py download --wheels DIR', bring DIR here and add '--wheels DIR'"
-        )
-    if re.search(r"Connection|Max retries|Timeout|timed out|ProxyError|CERTIFICATE", output):
-        return "pip cannot reach its package index; check the network and pip's proxy settings, then run this again"
-    if missing and missing.group(1).startswith("bpy"):
-        return f"there is no {missing.group(1)} wheel for this system ({platform.platform()}); add --no-blender"
-    if missing:
-        return f"there is no wheel of {missing.group(1)} for this system ({platform.platform()}) in pip's package index"
-    errors = [line.strip() for line in output.splitlines() if line.startswith("ERROR")]
-    return errors[-1][7:] if errors else "pip failed"
+    raise Missing(f"Python 3.11 with venv is wanted, this is {here}; get it and run this again: {get_python_words()}")
 
 
 # ---------------------------------------------------------------- the steps
 
 
-def has_nvidia() -> bool:
-    return bool(shutil.which("nvidia-smi") and capture(["nvidia-smi", "-L"]))
-
-
 def check_disk(env: Environment) -> None:
-    """Raise Stop if the disk of the environment has too little room."""
+    """Raise Missing if the disk of the environment has too little room."""
     kind = "update" if env.stamp.exists() else "new with CUDA" if has_nvidia() else "new"
     place = next(p for p in (env.folder, *env.folder.parents) if p.exists())
     free = shutil.disk_usage(str(place)).free / 1e9
     if free < NEEDS_GB[kind]:
-        raise Stop(f"{place}: {free:.1f} GB free, {NEEDS_GB[kind]:g} GB wanted; free some or choose another --prefix")
+        raise Missing(f"{place}: {free:.1f} GB free, {NEEDS_GB[kind]:g} wanted; free some or choose another --prefix")
     if not os.access(str(place), os.W_OK):
-        raise Stop(f"{place} cannot be written to; choose another --prefix")
+        raise Missing(f"{place} cannot be written to; choose another --prefix")
 
 
 def pip_sources(options: argparse.Namespace) -> list[str]:
@@ -238,15 +117,16 @@ def ensure_packages(env: Environment, extras: Sequence[str], options: argparse.N
         if platform.system() == "Linux" and not (has_nvidia() or options.torch_index or stamp):
             say("  (no NVIDIA driver here: if pip starts on CUDA libraries, stop and add --torch-index CPU_INDEX_URL)")
         env.pip("install", *sources, *map(str, wanted), *(str(pin) for pin in lost if pin not in wanted))
-    if damaged and stamp:
+    if damaged:
         say("mending: " + ", ".join(map(str, damaged)))
         public = [f"{pin.name}=={pin.version.partition('+')[0]}" for pin in damaged]
         env.pip("install", "--ignore-installed", "--no-deps", *sources, *public)
     if bad_data:
         install_data(env, sorted(bad_data, key=str), sources)
     if left := faults([*wanted, *needed, *data], env.site_packages):
-        raise Stop(f"{left[0].pin} is still wrong ({left[0].why}); delete {env.folder} and run this again")
+        raise Missing(f"{left[0].pin} is still wrong ({left[0].why}); delete {env.folder} and run this again")
     held = {d.metadata["Name"]: d.version for d in installed(env.site_packages).values()}
+    held.pop("pip", None)  # its version is free
     value = {"python": env.version, "data": [d.sha256 for d in data], "installed": held}
     env.stamp.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
@@ -273,7 +153,7 @@ def ensure_gsplat(env: Environment, options: argparse.Namespace) -> None:
             if wheels:
                 env.pip("install", *pip_sources(options), *map(str, wheels))
                 return
-        except Stop:
+        except Missing:
             pass
     say("gsplat: no ready-built wheel for this machine; the CPU renders")
 
@@ -296,13 +176,15 @@ def join_project(env: Environment) -> None:
 
 
 def set_up(env: Environment, options: argparse.Namespace) -> None:
-    """Everything up to the doctor; raises Stop."""
+    """Everything up to the doctor; raises Missing."""
     from engine import extension
 
     blender = extension.find_blender(options.blender) if options.blender else ""
     extras = [] if options.no_blender else ["blender"]
     extras += ["test"] if options.command == "test" else []
-    env.ensure()
+    if not env.works():
+        check_disk(env)
+        env.ensure()
     ensure_packages(env, extras, options)
     ensure_gsplat(env, options)
     join_project(env)
@@ -319,10 +201,10 @@ def set_up(env: Environment, options: argparse.Namespace) -> None:
     try:
         say(f"config: {write_config(env.python, __version__)}")
     except OSError as error:
-        raise Stop(f"Blender's way to the engine cannot be written ({error}); make that folder yours") from None
+        raise Missing(f"Blender's way to the engine cannot be written ({error}); make that folder yours") from None
     say("checking (the first time this prepares the default head and avatar)")
     if env.run("-m", "engine.doctor"):
-        raise Stop("the doctor found faults; do what it says above, then run this again")
+        raise Missing("the doctor found faults; do what it says above, then run this again")
 
 
 def download(env: Environment, options: argparse.Namespace) -> None:
@@ -330,7 +212,7 @@ def download(env: Environment, options: argparse.Namespace) -> None:
     from engine.installed import read_data_wheels, read_pins
 
     if not options.wheels:
-        raise Stop("download wants a folder: python install.py download --wheels DIR")
+        raise Missing("download wants a folder: python install.py download --wheels DIR")
     env.ensure()
     target, options.wheels = str(options.wheels), None
     names = [str(p) for p in read_pins([] if options.no_blender else ["blender", "test"])]
@@ -339,8 +221,16 @@ def download(env: Environment, options: argparse.Namespace) -> None:
     say(f"wheels: {target}; there: python install.py --offline --wheels {target}")
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line like every other failure here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message}; 'python install.py --help' lists what there is")
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    """The command line as options; `rest` holds what follows '--'. Raises BadInput."""
+    parser = Parser(
         prog="install.py", description=(__doc__ or "").split("\n")[0], formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("command", nargs="?", default="install", choices=["install", "demo", "test", "download"])
@@ -363,10 +253,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Carry out the command under Python 3.11; returns the exit code."""
     if options.command == "demo" and options.no_blender:
-        raise Stop("the demo makes a .blend, so it wants the bpy wheel; leave --no-blender out")
+        raise Missing("the demo makes a .blend, so it wants the bpy wheel; leave --no-blender out")
     if options.audio and not options.audio.is_file():
-        raise Stop(f"{options.audio}: no such file; give the path of a recorded voice")
+        raise Missing(f"{options.audio}: no such file; give the path of a recorded voice")
     env = Environment(options.prefix)
     if options.command == "download":
         download(env, options)
@@ -382,18 +273,13 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code: 0, 1 with one clear line, or that of the tests or the demo."""
-    options = parse(arguments)
     try:
+        options = parse(arguments)
         if sys.version_info[:2] != WANTED:
             return subprocess.call([find_python(), str(ROOT / "install.py"), *arguments])
-        from engine.core.errors import SoliloquyError
-
-        try:
-            return run(options)
-        except SoliloquyError as error:
-            raise Stop(str(error)) from None
-    except Stop as stop:
-        print(f"install.py: {stop}", file=sys.stderr)
+        return run(options)
+    except SoliloquyError as error:
+        print(f"install.py: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("install.py: stopped; run it again to go on", file=sys.stderr)
     return 1

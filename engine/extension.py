@@ -76,6 +76,6 @@ def run(command: Sequence[str]) -> str:
     words = done.stdout.decode("utf-8", "replace")
     if done.returncode:
         lines = [line.strip() for line in words.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        told = [line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)]
-        raise BadInput("Blender refused the extension: " + (told or lines)[-1])
+        first = next((i for i, line in enumerate(lines) if re.search(r"error|fatal", line, re.IGNORECASE)), -1)
+        raise BadInput("Blender refused the extension: " + "; ".join(lines[first:])[:400])
     return words
