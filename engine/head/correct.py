@@ -1,0 +1,143 @@
+"""Corrections of hm08's face units and the extra lip channels, on the base mesh.
+
+The units were sculpted one by one; added up they push the lips through each other (smiling on both sides crosses
+them by 2.6 mm). Evaluation is a plain sum (Blender's shape keys are), so each shape is made well-behaved by itself:
+a shape that should keep the lips shut moves both contact lines by the same amount, and then every mix does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.head.mouth import CORNER, SIZE, Mouth
+
+# Shapes that keep closed lips closed -> share of the upper lip in the common motion of both contact lines.
+KEEP_SHUT = {
+    "mouthSmileLeft": 0.5, "mouthSmileRight": 0.5, "mouthFrownLeft": 0.5, "mouthFrownRight": 0.5,
+    "mouthDimpleLeft": 0.5, "mouthDimpleRight": 0.5, "mouthStretchLeft": 0.5, "mouthStretchRight": 0.5,
+    "mouthPressLeft": 0.5, "mouthPressRight": 0.5, "mouthLeft": 0.5, "mouthRight": 0.5, "mouthPucker": 0.6,
+    "cheekPuff": 0.5, "mouthShrugLower": 0.15, "mouthRollLower": 0.35, "mouthRollUpper": 0.65,
+    "noseSneerLeft": 0.5, "noseSneerRight": 0.5,
+}  # fmt: skip
+TOGETHER_M = 0.005  # the gap that lipsTogether = 1 closes in the middle of the mouth
+_REACH = 0.0055  # metres over which a correction of the contact line fades on the lip
+
+
+class LipField:
+    """Spreads offsets given on the contact line smoothly over the lips and the mouth bag's edge.
+
+    The upper and the lower lip are separate: a correction of one never drags the other.
+    """
+
+    def __init__(self, mouth: Mouth, neutral: np.ndarray, candidates: np.ndarray):
+        """neutral [m, 3] base vertices; candidates [c]: vertices that may move (the body)."""
+        contact = mouth.contact
+        upper = np.r_[0 : CORNER + 1, SIZE - CORNER : SIZE]
+        lower = np.r_[CORNER : SIZE - CORNER + 1]
+        known_upper = set(mouth.loops[:-2, np.r_[0:CORNER, SIZE - CORNER + 1 : SIZE]].ravel().tolist())
+        known_lower = set(mouth.loops[:-2, np.r_[CORNER + 1 : SIZE - CORNER]].ravel().tolist())
+        lip_y = neutral[contact[[CORNER, SIZE - CORNER]], 1].mean()
+        is_upper = np.array(
+            [(v in known_upper) or (v not in known_lower and neutral[v, 1] > lip_y) for v in candidates]
+        )
+        self.sides = []
+        for ring, mask in ((upper, is_upper), (lower, ~is_upper)):
+            rows = candidates[mask]
+            distance = np.linalg.norm(neutral[rows][:, None] - neutral[contact[ring]][None], axis=2)
+            rows, distance = rows[distance.min(1) < 4 * _REACH], distance[distance.min(1) < 4 * _REACH]
+            near = distance.min(1)
+            weight = np.exp(-0.5 * ((distance**2 - near[:, None] ** 2) / 0.0025**2))
+            weight /= weight.sum(1, keepdims=True)
+            self.sides.append((ring, rows, weight * np.exp(-0.5 * (near / _REACH) ** 2)[:, None]))
+        self.contact = contact
+
+    def spread(self, on_contact: np.ndarray, out: np.ndarray) -> None:
+        """Add offsets on_contact [38, 3] (index as the contact loop) to `out` [m, 3], faded over each lip."""
+        for ring, rows, weight in self.sides:
+            out[rows] += weight @ on_contact[ring]
+
+
+def facing_on_contact(mouth: Mouth, neutral: np.ndarray) -> np.ndarray:
+    """[38, 38] weights: row k interpolates, on the other lip, the place that contact vertex k faces (same width)."""
+    x = neutral[mouth.contact, 0]
+    upper = np.r_[SIZE - CORNER : SIZE, 0 : CORNER + 1]  # right corner ... left corner
+    lower = np.r_[CORNER : SIZE - CORNER + 1][::-1]
+    out = np.zeros((SIZE, SIZE))
+    for own, other in ((upper, lower), (lower, upper)):
+        order = np.maximum.accumulate(x[other])  # widths grow from corner to corner; ties at the corners are harmless
+        for k in own:
+            j = int(np.clip(np.searchsorted(order, x[k]) - 1, 0, len(other) - 2))
+            span = max(order[j + 1] - order[j], 1e-9)
+            t = float(np.clip((x[k] - order[j]) / span, 0, 1))
+            out[k] = 0
+            out[k, other[j]] += 1 - t
+            out[k, other[j + 1]] += t
+    return out
+
+
+def _is_upper() -> np.ndarray:
+    k = np.arange(SIZE)
+    return (k <= CORNER) | (k >= SIZE - CORNER)
+
+
+def keep_shut(shapes: dict[str, np.ndarray], mouth: Mouth, neutral: np.ndarray, field: LipField) -> None:
+    """Make the shapes of KEEP_SHUT move both contact lines alike (height only), in place."""
+    facing = facing_on_contact(mouth, neutral)
+    upper = _is_upper()
+    for name, share in KEEP_SHUT.items():
+        own = shapes[name][mouth.contact]
+        other = facing @ own
+        common = np.where(
+            upper, share * own[:, 1] + (1 - share) * other[:, 1], share * other[:, 1] + (1 - share) * own[:, 1]
+        )
+        change = np.zeros((SIZE, 3))
+        change[:, 1] = common - own[:, 1]
+        field.spread(change, shapes[name])
+
+
+def mirrored(offsets: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """Offsets [m, 3] as seen in a mirror; mirror [m]: vertex on the other side."""
+    return offsets[mirror] * (-1, 1, 1)
+
+
+def mirror_map(vertices: np.ndarray) -> np.ndarray:
+    """[m] index of each vertex's mirror image (x -> -x) in the exactly symmetric base mesh; itself if it has none."""
+    keys = {tuple(key): i for i, key in enumerate(np.round(vertices * 1e5).astype(int).tolist())}
+    flipped = np.round(vertices * (-1e5, 1e5, 1e5)).astype(int).tolist()
+    return np.array([keys.get(tuple(key), i) for i, key in enumerate(flipped)])
+
+
+def symmetrise(shapes: dict[str, np.ndarray], mirror: np.ndarray) -> None:
+    """Average each left shape with the mirror image of its right twin (only mouthSmile differs), in place."""
+    for left in [name for name in shapes if name.endswith(("Left", "_L"))]:
+        right = left[:-4] + "Right" if left.endswith("Left") else left[:-2] + "_R"
+        shapes[left] = 0.5 * (shapes[left] + mirrored(shapes[right], mirror))
+        shapes[right] = mirrored(shapes[left], mirror)
+    for name in shapes:
+        if not name.endswith(("Left", "_L", "Right", "_R")):
+            shapes[name] = 0.5 * (shapes[name] + mirrored(shapes[name], mirror))
+
+
+def lip_extras(mouth: Mouth, neutral: np.ndarray, field: LipField, incisor: np.ndarray) -> dict[str, np.ndarray]:
+    """The channels lipsTogether and lowerLipToTeeth as offsets [m, 3] on the base mesh.
+
+    incisor [3]: middle of the upper incisors' biting edge (front).
+    lipsTogether closes a gap of TOGETHER_M in the middle, less towards the corners, two fifths by the upper lip.
+    lowerLipToTeeth lifts the lower lip's inner edge to the upper incisors and back under them, as for f and v.
+    """
+    x = neutral[mouth.contact, 0]
+    profile = np.clip(1 - (x / x.max()) ** 2, 0, 1)
+    upper = _is_upper()
+    together = np.zeros((SIZE, 3))
+    together[:, 1] = np.where(upper, -0.4, 0.6) * TOGETHER_M * profile
+    labial = np.zeros((SIZE, 3))
+    middle = neutral[mouth.contact[19]]
+    aim = incisor + (0.0, -0.0004, 0.0012) - middle
+    spread = np.clip(1 - (x / (0.86 * x.max())) ** 4, 0, 1)
+    labial[~upper] = spread[~upper, None] * aim
+    labial[upper, 1] = 0.0022 * profile[upper]
+    labial[upper, 2] = 0.0008 * profile[upper]
+    out = {"lipsTogether": np.zeros_like(neutral), "lowerLipToTeeth": np.zeros_like(neutral)}
+    field.spread(together, out["lipsTogether"])
+    field.spread(labial, out["lowerLipToTeeth"])
+    return out

@@ -1,0 +1,150 @@
+"""Shape weights and pose in, vertices out: one matrix product and compiled skinning; a plain twin for the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.core.anatomy import Head
+from engine.core.errors import BadInput
+from engine.core.names import ARKIT, EXTRA
+from engine.head import lbs
+
+_POSE = 15
+_BLOCK = 64  # frames per product: the block of vertices stays in the second-level cache's reach
+
+
+def _matrix(head: Head) -> np.ndarray:
+    """[k, v * 3] float32 view of the shapes, contiguous."""
+    return np.ascontiguousarray(head.shapes, np.float32).reshape(len(head.shape_names), -1)
+
+
+def shape_weights(head: Head, arkit: np.ndarray, extra: np.ndarray | None = None) -> np.ndarray:
+    """[t, k] float32 weights in the order of head.shape_names from arkit [t, 52] and extra [t, 7] (order names.EXTRA).
+
+    Shapes that this head does not have are dropped; shapes of the head beyond the standard names get 0.
+    """
+    arkit = np.asarray(arkit, np.float32)
+    if arkit.ndim != 2 or arkit.shape[1] != len(ARKIT):
+        raise BadInput(f"arkit weights must be [frames, {len(ARKIT)}], got {list(arkit.shape)}")
+    columns = {name: arkit[:, i] for i, name in enumerate(ARKIT)}
+    if extra is not None:
+        extra = np.asarray(extra, np.float32)
+        if extra.shape != (len(arkit), len(EXTRA)):
+            raise BadInput(f"extra weights must be [{len(arkit)}, {len(EXTRA)}], got {list(extra.shape)}")
+        columns.update({name: extra[:, i] for i, name in enumerate(EXTRA)})
+    weights = np.zeros((len(arkit), len(head.shape_names)), np.float32)
+    for name, column in columns.items():
+        if name in head.shape_index:
+            weights[:, head.shape_index[name]] = column
+    return weights
+
+
+def _checked_pose(pose: np.ndarray | None, frames: int) -> np.ndarray | None:
+    if pose is None:
+        return None
+    pose = np.asarray(pose, np.float64)
+    if pose.shape != (frames, _POSE):
+        raise BadInput(f"pose must be [{frames}, {_POSE}] axis-angles in radians, got {list(pose.shape)}")
+    return pose if pose.any() else None
+
+
+def _place(verts: np.ndarray, translation: np.ndarray | None) -> np.ndarray:
+    if translation is not None:
+        translation = np.asarray(translation, verts.dtype)
+        if translation.shape != (len(verts), 3):
+            raise BadInput(f"translation must be [{len(verts)}, 3] metres, got {list(translation.shape)}")
+        verts += translation[:, None]
+    return verts
+
+
+def vertices(
+    head: Head, arkit: np.ndarray, extra: np.ndarray | None = None,
+    pose: np.ndarray | None = None, translation: np.ndarray | None = None, identity: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Vertices [t, v, 3] float32 in metres of a head driven by ARKit weights.
+
+    arkit [t, 52] and extra [t, 7] weigh the shapes linearly (jawOpen among them), then pose [t, 15] (root, neck, jaw,
+    eye left, eye right; axis-angle, radians) turns the joints and translation [t, 3] (metres) moves the whole. The jaw
+    joint should be 0 here: jawOpen opens the mouth. identity [i] weighs head.identity and is folded into the template.
+    """
+    weights = shape_weights(head, arkit, extra)
+    frames = len(weights)
+    pose = _checked_pose(pose, frames)
+    template = _template(head, identity).astype(np.float32)
+    out = np.empty((frames, *template.shape), np.float32)
+    used = np.flatnonzero(weights.any(0))
+    matrix = _matrix(head)
+    if len(used) < len(matrix):
+        matrix = matrix[used]
+    transforms = None
+    if pose is not None:
+        joints = head.joint_regressor.astype(np.float64) @ template
+        transforms = lbs.joint_transforms(joints[None], pose, head.parents)
+    for at in range(0, frames, _BLOCK):
+        block = out[at : at + _BLOCK]
+        np.matmul(weights[at : at + _BLOCK, used], matrix, out=block.reshape(len(block), -1))
+        block += template
+        if transforms is not None and pose is not None:
+            _correct(head, block, pose[at : at + _BLOCK])
+            lbs.skin(block, transforms[at : at + _BLOCK], head.weights)
+    return _place(out, translation)
+
+
+def vertices_reference(
+    head: Head, arkit: np.ndarray, extra: np.ndarray | None = None,
+    pose: np.ndarray | None = None, translation: np.ndarray | None = None, identity: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Plain float64 twin of `vertices`."""
+    weights = shape_weights(head, arkit, extra).astype(np.float64)
+    template = _template(head, identity)
+    out = template + np.einsum("tk,kvc->tvc", weights, head.shapes.astype(np.float64))
+    checked = _checked_pose(pose, len(weights))
+    if checked is not None:
+        _correct(head, out, checked)
+        joints = head.joint_regressor.astype(np.float64) @ template
+        out = lbs.skin_reference(out, lbs.joint_transforms(joints[None], checked, head.parents), head.weights)
+    return _place(out, translation)
+
+
+def flame_vertices(head: Head, shape: np.ndarray | None, expression: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """Vertices [t, v, 3] float64 of FLAME parameters, as smplx computes them.
+
+    shape [i] weighs head.identity, expression [t, e] head.expression, pose [t, 15] the joints (jaw included). Joints
+    are regressed from the shaped face of each frame; pose correctives are linear in R - I of neck, jaw and eyes.
+    """
+    expression = np.asarray(expression, np.float64)
+    if expression.ndim != 2 or expression.shape[1] != len(head.expression_names):
+        raise BadInput(f"expression must be [frames, {len(head.expression_names)}], got {list(expression.shape)}")
+    posed = _checked_pose(pose, len(expression))
+    out = _template(head, shape) + np.einsum("te,vce->tvc", expression, head.expression.astype(np.float64))
+    if posed is None:
+        return out
+    joints = np.einsum("jv,tvc->tjc", head.joint_regressor.astype(np.float64), out)
+    _correct(head, out, posed)
+    return lbs.skin_reference(out, lbs.joint_transforms(joints, posed, head.parents), head.weights)
+
+
+def joints_of(head: Head, identity: np.ndarray | None = None) -> np.ndarray:
+    """Joint positions [5, 3] in metres of the neutral face."""
+    return head.joint_regressor.astype(np.float64) @ _template(head, identity)
+
+
+def _template(head: Head, identity: np.ndarray | None) -> np.ndarray:
+    """Neutral face [v, 3] float64 with the identity folded in."""
+    template = head.template.astype(np.float64)
+    if identity is None:
+        return template
+    identity = np.asarray(identity, np.float64)
+    if identity.ndim != 1 or len(identity) > head.identity.shape[2]:
+        raise BadInput(f"identity must hold at most {head.identity.shape[2]} values, got {list(identity.shape)}")
+    return template + head.identity[:, :, : len(identity)].astype(np.float64) @ identity
+
+
+def _correct(head: Head, points: np.ndarray, pose: np.ndarray) -> None:
+    """Add the pose correctives for pose [t, 15] to points [t, v, 3], in place; joints that do not turn cost nothing."""
+    turn = lbs.rodrigues_reference(pose.reshape(len(pose), -1, 3)[:, 1:]) - np.eye(3)
+    feature = turn.reshape(len(pose), -1)
+    for k in np.flatnonzero(feature.any(0)):
+        direction = head.posedirs[:, :, k]
+        if direction.any():
+            points += (feature[:, k, None, None] * direction).astype(points.dtype)

@@ -1,0 +1,53 @@
+"""head.npz: every field of a `Head`, numpy arrays and JSON only, with a format version."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from engine.core.anatomy import Head, Material
+from engine.core.errors import BadFile, BadInput
+from engine.core.files import read_archive, write_archive
+
+KIND, FORMAT = "head", 1
+_ARRAYS = (
+    "template", "faces", "uv", "uv_faces", "face_material", "albedo", "shapes", "identity", "expression",
+    "posedirs", "joint_regressor", "weights", "lip_pairs",
+)  # fmt: skip
+_GROUPS = ("landmarks", "masks", "parts")
+_PLAIN = tuple(f.name for f in fields(Head) if f.name not in (*_ARRAYS, *_GROUPS, "materials"))
+
+
+def save_head(
+    path: str | os.PathLike[str], head: Head, compressed: bool = True, notes: dict[str, Any] | None = None
+) -> None:
+    """Write a head to `path`. notes: more JSON facts for the header (digests of what it was built from)."""
+    arrays: dict[str, np.ndarray] = {name: getattr(head, name) for name in _ARRAYS}
+    for group in _GROUPS:
+        arrays.update({f"{group}/{key}": np.asarray(value) for key, value in getattr(head, group).items()})
+    meta = {name: getattr(head, name) for name in _PLAIN}
+    meta["materials"] = [asdict(material) for material in head.materials]
+    write_archive(path, KIND, FORMAT, arrays, {**meta, "notes": notes or {}}, compressed)
+
+
+def read_head(path: str | os.PathLike[str]) -> Head:
+    """The head in a head.npz. Raises BadFile if it is missing, damaged, of another kind or from a newer version."""
+    arrays, meta = read_archive(path, KIND, FORMAT)
+    groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in _GROUPS}
+    for name in [name for name in arrays if "/" in name]:
+        group, _, key = name.partition("/")
+        groups.setdefault(group, {})[key] = arrays.pop(name)
+    try:
+        materials = tuple(
+            Material(**{**m, "base_color": tuple(float(c) for c in m["base_color"])}) for m in meta["materials"]
+        )
+        plain = {name: tuple(v) if isinstance(v := meta[name], list) else v for name in _PLAIN}
+        made: dict[str, Any] = {**{name: arrays[name] for name in _ARRAYS}, **groups, **plain}
+        return Head(**made, materials=materials)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadFile(path, f"is not a complete head ({error})") from None
+    except BadInput as error:
+        raise BadFile(path, f"holds arrays that do not fit together ({error})") from None

@@ -1,0 +1,83 @@
+"""Colours of the default head's skin: linear base colour for each vertex, from soft zones placed by landmarks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.core.anatomy import Material
+from engine.head.hairs import brow_strength
+
+SKIN_RGB = np.array([0.50, 0.285, 0.195])
+LIP_RGB = np.array([0.36, 0.125, 0.105])
+BAG_RGB = np.array([0.16, 0.030, 0.028])
+TONGUE_RGB = np.array([0.42, 0.14, 0.13])
+SCALP_RGB = np.array([0.115, 0.080, 0.062])
+
+MATERIALS = (
+    Material("skin", (0.50, 0.285, 0.195), roughness=0.48, subsurface=0.12),
+    Material("lips", (0.36, 0.125, 0.105), roughness=0.34, subsurface=0.15),
+    Material("mouth", (0.16, 0.03, 0.028), roughness=0.4, subsurface=0.05),
+    Material("teeth", (0.72, 0.66, 0.54), roughness=0.2, subsurface=0.1),
+    Material("gums", (0.46, 0.145, 0.13), roughness=0.3, subsurface=0.1),
+    Material("tongue", (0.42, 0.14, 0.13), roughness=0.38, subsurface=0.1),
+    Material("sclera", (0.72, 0.68, 0.64), roughness=0.12, subsurface=0.05),
+    Material("iris", (0.14, 0.11, 0.07), roughness=0.06, specular=0.8),
+    Material("brow", (0.03, 0.018, 0.011), roughness=0.7, specular=0.2),
+    Material("lash", (0.012, 0.008, 0.006), roughness=0.8, specular=0.1),
+    Material("cap", (0.06, 0.06, 0.065), roughness=0.6),
+)
+
+
+def _blob(points: np.ndarray, centre: tuple[float, float, float], size: tuple[float, float, float]) -> np.ndarray:
+    """[n] in [0, 1]: a soft ellipsoid, mirrored in x."""
+    flat = points.copy()
+    flat[:, 0] = np.abs(flat[:, 0])
+    return np.exp(-0.5 * (((flat - centre) / size) ** 2).sum(1))
+
+
+def _mix(colour: np.ndarray, other: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    return colour + np.clip(amount, 0, 1)[:, None] * (other - colour)
+
+
+def skin_albedo(
+    rest: np.ndarray,
+    lips: np.ndarray,
+    bag: np.ndarray,
+    eye: np.ndarray,
+    nose: np.ndarray,
+    chin: np.ndarray,
+    wet: np.ndarray,
+) -> np.ndarray:
+    """[n, 3] linear colours of skin vertices rest [n, 3] metres.
+
+    lips [n] mask; bag [n] bool: inside the mouth; eye, nose, chin [3]: left eye's centre, nose tip, chin; wet [n] mask
+    of the lids' wet edge.
+    """
+    rng = np.random.default_rng(11)
+    mottle = rng.normal(0, 0.018, len(rest))
+    colour = np.broadcast_to(SKIN_RGB, rest.shape) * np.exp(mottle)[:, None]
+    red = 0.85 * _blob(rest, (0.040, nose[1] + 0.004, nose[2] - 0.032), (0.018, 0.014, 0.03))
+    red += 0.75 * _blob(rest, tuple(nose), (0.011, 0.009, 0.02)) + 0.35 * _blob(rest, tuple(chin), (0.014, 0.012, 0.02))
+    red += 0.8 * _blob(rest, (0.078, eye[1] - 0.02, eye[2] - 0.095), (0.009, 0.03, 0.03))
+    colour = _mix(colour, np.array([0.50, 0.215, 0.155]), 0.62 * red)
+    pale = _blob(rest, (0.0, eye[1] + 0.052, eye[2] + 0.02), (0.04, 0.02, 0.05))
+    colour = _mix(colour, SKIN_RGB * (1.10, 1.12, 1.12), 0.6 * pale)
+    shade = _blob(rest, (eye[0] - 0.004, eye[1] - 0.016, eye[2] + 0.016), (0.012, 0.005, 0.02))
+    shade += 0.9 * _blob(rest, (eye[0], eye[1] + 0.0105, eye[2] + 0.014), (0.013, 0.004, 0.02))
+    colour = _mix(colour, np.array([0.37, 0.185, 0.145]), 0.50 * shade)
+    colour = _mix(colour, SCALP_RGB, scalp(rest, eye) * (0.86 + 2 * mottle))
+    colour = _mix(colour, np.array([0.105, 0.060, 0.040]), 0.62 * brow_strength(rest, eye))
+    colour = _mix(colour, np.array([0.52, 0.20, 0.165]), 0.8 * wet)
+    colour = _mix(colour, LIP_RGB, 0.92 * lips)
+    depth = np.clip((nose[2] - 0.018 - rest[:, 2]) / 0.05, 0, 1)[:, None]
+    inside = BAG_RGB * (1 - 0.8 * depth)
+    return np.where(bag[:, None], inside, colour)
+
+
+def scalp(rest: np.ndarray, eye: np.ndarray) -> np.ndarray:
+    """[n] in [0, 1]: where cropped hair grows; the line runs over the forehead, down the temples, round the ears."""
+    x, y, z = np.abs(rest[:, 0]), rest[:, 1] - eye[1], rest[:, 2] - eye[2]
+    back = np.clip(-(z + 0.035) / 0.06, 0, 1)  # 0 on the face's side, 1 behind the ears
+    line = 0.066 - 7.0 * x**2 * (x < 0.055) - 7.0 * 0.055**2 * (x >= 0.055)
+    line = line * (1 - back) + back * np.where(z < -0.10, -0.058, 0.006)
+    return np.clip((y - line) / 0.012 + 0.5, 0, 1) * np.where(z > -0.02, np.clip((y - 0.012) / 0.01, 0, 1), 1)
