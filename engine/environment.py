@@ -35,6 +35,7 @@ def capture(command: Sequence[str]) -> str:
 
 
 def has_nvidia() -> bool:
+    """Whether an NVIDIA driver answers."""
     return bool(shutil.which("nvidia-smi") and capture(["nvidia-smi", "-L"]))
 
 
