@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -228,6 +229,29 @@ class Parser(argparse.ArgumentParser):
         raise BadInput(f"{message}; 'python install.py --help' lists what there is")
 
 
+def demo(env: Environment, audio: Path | None) -> int:
+    """Run the example shot on a voice, through the operators that a person clicks; its files lie in out/demo."""
+    out = ROOT / "out" / "demo"
+    out.mkdir(parents=True, exist_ok=True)
+    if audio is None:
+        audio = out / "voice.wav"
+        say("speaking a sample voice (--audio FILE takes yours)")
+        if env.run(
+            "-c", "import sys; from engine.studio.sample import make_sample; make_sample(sys.argv[1])", str(audio)
+        ):
+            raise Missing("the sample voice could not be made; record one and give it with --audio FILE")
+    shot = ROOT / "examples" / "demo_shot.json"
+    begun = time.time()
+    if env.run(str(ROOT / "blender_addon" / "batch.py"), str(shot), "--voice", str(audio), "--out", str(out)):
+        raise Missing("the shot was not finished; what is in the way stands above")
+    names = json.loads(shot.read_text(encoding="utf-8"))["outputs"].values()
+    for path in (out / name for name in names):
+        if not path.is_file() or path.stat().st_mtime < begun - 2 or not path.stat().st_size:
+            raise Missing(f"{path.relative_to(ROOT)} was not written; run 'python install.py' and read what it says")
+        say(f"{path.relative_to(ROOT)}  {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line as options; `rest` holds what follows '--'. Raises BadInput."""
     parser = Parser(
@@ -264,7 +288,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     set_up(env, options)
     if options.command == "demo":
-        return env.run("-m", "engine.demo", *(["--audio", str(options.audio)] if options.audio else []))
+        return demo(env, options.audio)
     if options.command == "test":
         return env.run("-m", "pytest", "-n", "2", "--dist", "loadfile", "-m", "not slow", *options.rest)
     say("ready. Next: python install.py demo")

@@ -116,12 +116,12 @@ def check_raster() -> str:
     from engine.avatar.bind import bind
     from engine.avatar.library import load_avatar
     from engine.head.library import load_head
+    from engine.render import rasterise
     from engine.render.cameras import front
-    from engine.render.rasterise import rasterise
 
     head = load_head("default")
     avatar = load_avatar("default", head)
-    frame = rasterise(bind(avatar, head.triangles, head.template), front(head.template, (64, 64)), backend="cpu")
+    frame = rasterise(bind(avatar, head.triangles, head.template), front(head.template, 64, 64), backend="cpu")
     covered = float((frame.alpha > 0.5).mean())
     if not 0.05 < covered < 0.95:
         raise Missing(f"the drawn head covers {covered:.0%} of its picture; {AGAIN}")
@@ -192,9 +192,9 @@ def check_extension() -> str:
 
 def check_gpu() -> str:
     """Never a fault: the CPU draws everything that the GPU does."""
-    from engine.render.cuda import available
+    from engine.render.cuda import problem
 
-    return "gsplat draws" if available() else "no CUDA rasteriser; the CPU draws"
+    return problem() or "gsplat draws"
 
 
 CHECKS: dict[str, Callable[[], str]] = {
@@ -230,6 +230,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def main() -> int:
+    """Print the findings, as lines or (--json) as JSON; exit code 1 if there is a fault."""
     as_json = "--json" in sys.argv[1:]
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     result = run() if as_json else run(lambda row: print(line(row), flush=True))
