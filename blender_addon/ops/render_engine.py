@@ -35,6 +35,7 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
     bl_use_shading_nodes_custom = False
 
     # Instances are made by Blender, sometimes without __init__; class values stand until a first drawing.
+    # They die with the shading mode, and their live view closes itself with them.
     _view: LiveView | None = None
     _heads: list[ShownHead] | None = None
     _changed = True
@@ -42,13 +43,6 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
     _texture = None
     _texture_of: tuple | None = None
     _said = ""
-
-    def __del__(self) -> None:
-        view = getattr(self, "_view", None)
-        if view is not None:
-            viewport_clock.remove(view)
-            with contextlib.suppress(EngineError):
-                view.close()
 
     # Passes --------------------------------------------------------------------------------------------
 
@@ -179,11 +173,11 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
 
 
 def _shown_planes(picture: Picture, which: str) -> tuple[np.ndarray, np.ndarray]:
-    """What the viewport draws of a picture: (rgba, depth)."""
+    """What the viewport draws of a picture: (rgba, depth). A plane that is not there yet shows as the picture."""
     width, height = picture.request.size
     rgba = np.frombuffer(picture.planes["rgba"], np.uint8).reshape(height, width, 4)
     depth = np.frombuffer(picture.planes["depth"], np.float32).reshape(height, width)
-    if which == "COMBINED":
+    if which == "COMBINED" or (which == "NORMAL" and "normal" not in picture.planes):
         return rgba, depth
     alpha = rgba[..., 3:].astype(np.float32) / 255
     if which == "ALPHA":

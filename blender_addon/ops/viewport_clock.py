@@ -6,25 +6,21 @@ engine's last picture would appear only when the mouse moves.
 
 from __future__ import annotations
 
+import weakref
+
 import bpy
 
 from ..link.live import LiveView
 
 BUSY_S, IDLE_S = 0.004, 0.1
 
-_views: list[LiveView] = []
+_views: weakref.WeakSet[LiveView] = weakref.WeakSet()  # a view goes with its viewport's render engine
 
 
 def add(view: LiveView) -> None:
-    if view not in _views:
-        _views.append(view)
+    _views.add(view)
     if not bpy.app.timers.is_registered(tick):
         bpy.app.timers.register(tick, first_interval=BUSY_S, persistent=True)
-
-
-def remove(view: LiveView) -> None:
-    if view in _views:
-        _views.remove(view)
 
 
 def stop() -> None:
@@ -37,10 +33,10 @@ def tick() -> float | None:
     """Poll every view; None ends the timer when no viewport is left."""
     if not _views:
         return None
-    news = [view.poll() for view in _views]  # every view is polled, also after a first one with news
+    news = [view.poll() for view in list(_views)]  # every view is polled, also after a first one with news
     if any(news):
         redraw_rendered()
-    return BUSY_S if any(view.waiting for view in _views) else IDLE_S
+    return BUSY_S if any(view.waiting for view in list(_views)) else IDLE_S
 
 
 def redraw_rendered() -> None:

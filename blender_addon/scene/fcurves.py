@@ -13,7 +13,7 @@ import numpy as np
 from ..convert.curves import Keys
 
 CODES = {"CONSTANT": 0, "LINEAR": 1, "BEZIER": 2}  # the same numbers on 3.4, 4.2, 4.5 and 5.0
-ALIGNED = 2  # handle type: the two handles of a key stay in line when it is edited
+ALIGNED = 3  # handle type: the two handles of a key stay in line when it is edited
 
 
 def new_action(name: str, owner: bpy.types.ID) -> tuple[bpy.types.Action, Any]:

@@ -170,7 +170,9 @@ def _own_layer(owner: bpy.types.ID, notes: list[str]) -> None:
     if anim.action is None:
         action, slot = fcurves.new_action(f"{owner.name} edits", owner)
         fcurves.assign(owner, action, slot)
-        anim.action_blend_type = "COMBINE"
+        # For weights, "combine" counts from the property's default, which is 1 from Blender 5.0 on: a plain sum reads
+        # the same everywhere. Turns must be combined: quaternions are multiplied, not added.
+        anim.action_blend_type = "ADD" if isinstance(owner, bpy.types.Key) else "COMBINE"
         anim.action_extrapolation = "HOLD"
     elif anim.action_blend_type == "REPLACE" and fcurves.own_curves(owner):
         notes.append(

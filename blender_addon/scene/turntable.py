@@ -29,7 +29,9 @@ def build(
     for ob in (pivot, camera):
         scene.collection.objects.link(ob)
     camera.parent = pivot
-    distance = MARGIN * half / math.tan(data.angle / 2)
+    width, height = scene.render.resolution_x, scene.render.resolution_y
+    narrow = min(width, height) / max(width, height)  # the lens's angle is that of the longer side
+    distance = MARGIN * half / (math.tan(data.angle / 2) * narrow)
     camera.location = (0.0, -distance, 0.0)
     camera.rotation_euler = (math.pi / 2, 0.0, 0.0)
     action, slot = fcurves.new_action(f"{mesh.name} turntable", pivot)

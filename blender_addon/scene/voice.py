@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,19 @@ def load(scene: bpy.types.Scene, control: bpy.types.Object, path: str | Path, fr
     control["voice"] = _stored(path)
     control["voice_frame"] = frame
     return notice
+
+
+def duration(scene: bpy.types.Scene, control: bpy.types.Object) -> float:
+    """Seconds of the voice, to a frame; from a wav's header where Blender has no sound. SceneProblem if unknown."""
+    strip = strip_of(scene, control)
+    if strip is not None:
+        return float(strip.frame_duration / clock_of(scene, control).rate)
+    path = path_of(scene, control)
+    try:
+        with wave.open(str(path), "rb") as file:
+            return file.getnframes() / file.getframerate()
+    except (wave.Error, EOFError, ZeroDivisionError):
+        raise SceneProblem(f"{NO_SOUND}, and the length of {path.name} is unknown: give it as a wav file") from None
 
 
 def extend_range(scene: bpy.types.Scene, first: int, last: int) -> None:
