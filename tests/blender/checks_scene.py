@@ -249,7 +249,7 @@ def check_emotion_keys_arrive_at_the_playhead():
     assert at(40) == (0.0, 0.8) and at(44) == (0.0, 0.0)
     curves = fcurves.own_curves(control)
     assert '["fear"]' not in {path for path, _ in curves}, "emotions that never sound get no keys"
-    worst = max(c.evaluate(f) for c in curves.values() for f in range(0, 70))
+    worst = max(c.evaluate(f) for c in curves.values() for f in range(70))
     assert worst <= 1.0 + 1e-6, "no overshoot"
 
 
@@ -435,7 +435,7 @@ def _bare():
 
 
 def check_turntable_camera_sees_the_head_from_all_sides():
-    control, mesh, _ = character()
+    _control, mesh, _ = character()
     scene = bpy.context.scene
     camera = turntable.build(scene, mesh, 1, 40)
     from bpy_extras.object_utils import world_to_camera_view

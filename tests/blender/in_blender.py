@@ -41,7 +41,9 @@ def run(group, *arguments, limit=LIMIT_S):
         name, _, trouble = block.partition("\n")
         results[name.strip()] = trouble.split("\x1d")[0].strip()
     for name in names(group):
-        results.setdefault(name, f"did not run (exit code {out.returncode})\n{out.stdout[-2000:]}\n{out.stderr[-3000:]}")
+        results.setdefault(
+            name, f"did not run (exit code {out.returncode})\n{out.stdout[-2000:]}\n{out.stderr[-3000:]}"
+        )
     return results
 
 

@@ -1,4 +1,4 @@
-"""What the checks inside Blender share: an empty scene, the synthetic head, its evaluated vertices, the stage engine."""
+"""Shared by the checks inside Blender: an empty scene, the synthetic head, its vertices, the stage engine."""
 
 import os
 import sys
