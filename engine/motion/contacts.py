@@ -92,13 +92,18 @@ def seal(head: Head, arkit: np.ndarray, extra: np.ndarray, closure: np.ndarray) 
     _raise_to_close(model, weights, together, excess(), np.ones(len(weights)))
     _less_opening(model, weights, openers, excess())
     _less_opening(model, weights, [jaw], excess())
-    _part_crossed(model, weights, close)
+    _part_crossed(model, weights, close, allowed)
     out = weights.astype(np.float32)
     return out[:, : len(ARKIT)], out[:, len(ARKIT) :]
 
 
-def _part_crossed(model: LipModel, weights: np.ndarray, close: int) -> None:
-    """Take back mouthClose where lips pass through each other by more than PASS_M (the median pair)."""
-    crossed = np.maximum(-PASS_M - np.median(model.gap(weights), axis=1), 0.0)
-    effect = max(float(np.median(-model.slope[close])), 1e-6)
-    weights[:, close] = np.maximum(weights[:, close] - crossed / effect, 0.0)
+def _part_crossed(model: LipModel, weights: np.ndarray, close: int, allowed: np.ndarray) -> None:
+    """Take back mouthClose where lips pass through each other by more than PASS_M (the median pair).
+
+    Never so far that a pair opens beyond `allowed` [t, 1].
+    """
+    gap = model.gap(weights)
+    crossed = np.maximum(-PASS_M - np.median(gap, axis=1), 0.0)
+    opening = np.maximum(-model.slope[close], 1e-6)
+    slack = (np.maximum(allowed - gap, 0.0) / opening).min(1)
+    weights[:, close] -= np.minimum.reduce([crossed / np.median(opening), slack, weights[:, close]])

@@ -199,7 +199,13 @@ def test_the_same_seed_gives_the_same_take(head):
 
 def test_the_flame_form_is_close_to_the_truth(head):
     take = perform(sound(), QUIET, head=head, speech=voice())
-    assert take.authority == "arkit" and 0 < take.residual_mm["flame"] < 2.0
+    # In FLAME's order the jaw turns what the other shapes moved; in ARKit's it does not. So the forms differ by at most
+    # the jaw's angle times that movement, plus 0.2 mm between the angles at which the jaw corrective is exact.
+    other = take.arkit.copy()
+    other[:, ARKIT_INDEX["jawOpen"]] = 0
+    moved = np.linalg.norm(vertices(head, other, take.extra, None) - head.template, axis=2).max(1)
+    bound = 1000 * (moved * take.arkit[:, ARKIT_INDEX["jawOpen"]] * head.jaw_open_rad).max() + 0.2
+    assert take.authority == "arkit" and 0 < take.residual_mm["flame"] < bound
 
 
 def test_unknown_systems_and_cancel(head):
