@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..link import shared
-from . import directing, exporting, head, housekeeping, performance
+from . import directing, exporting, head, housekeeping, performance, render_engine
 
 CLASSES = (*head.CLASSES, *performance.CLASSES, *directing.CLASSES, *exporting.CLASSES, *housekeeping.CLASSES)
 
@@ -13,9 +13,11 @@ CLASSES = (*head.CLASSES, *performance.CLASSES, *directing.CLASSES, *exporting.C
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
+    render_engine.register()
 
 
 def unregister() -> None:
+    render_engine.unregister()
     shared.stop()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
