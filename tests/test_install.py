@@ -300,6 +300,23 @@ def test_blenders_own_builder_takes_the_add_on(builder, tmp_path):
     assert archive.stat().st_size < 2_000_000
 
 
+@posix
+@pytest.mark.blender
+def test_a_blender_program_builds_and_installs_the_extension(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("BLENDER_USER_RESOURCES", str(tmp_path / "user"))  # this Blender's own settings
+    program = tmp_path / "blender"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT}/tests/fakes/blender_command.py" "$@"\n')
+    program.chmod(0o755)
+    blender = extension.find_blender(str(program))
+    archive = extension.build(extension.program_builder(blender), tmp_path / "out")
+    extension.install(blender, archive)
+    extension.install(blender, archive)  # an upgrade of itself
+    assert (tmp_path / "user/extensions/user_default/soliloquy/blender_manifest.toml").is_file()
+    ask = "import bpy, os; bpy.ops.wm.read_userpref(); on = set(bpy.context.preferences.addons.keys())\n"
+    ask += "print('bl_ext.user_default.soliloquy' in on, flush=True); os._exit(0)"
+    assert environment.capture([sys.executable, "-c", ask]).splitlines()[-1] == "True"  # enabled, and saved as such
+
+
 @pytest.mark.blender
 def test_a_bad_manifest_is_told_in_blenders_words(builder, tmp_path):
     source = tmp_path / "add_on"
