@@ -25,6 +25,7 @@ class MotionSlice:
 
     arkit [t, 52], extra [t, 7], au [t, 18, 2] (expression only; blink and speech are added later).
     closure, labiodental [t] in [0, 1]: 1 where lips must meet / the lower lip must touch the upper teeth.
+    voice [t] in [0, 1]: 1 while someone speaks.
     pose [t, 15] axis-angle (FLAME's order), zero where the system does not move joints.
     """
 
@@ -34,6 +35,7 @@ class MotionSlice:
     au: np.ndarray
     closure: np.ndarray
     labiodental: np.ndarray
+    voice: np.ndarray
     pose: np.ndarray
 
 

@@ -3,7 +3,8 @@
 In ARKit form every vertex is linear in the weights, so the gap between facing inner-lip vertices is too:
 gap_p(w) = g_p + sum_k w_k G_kp. Where the motion holds a closure, the least correction that brings every middle pair
 under `SEALED_M` is found in closed form, in the order: the `lipsTogether` corrective, `mouthClose`, then less of what
-opens the lips, last the jaw. The same model keeps lips from passing through each other by more than `PASS_M`.
+opens the lips, last the jaw. The same model keeps lips from passing through each other by more than `PASS_M`, and
+keeps a talking mouth apart between closures: a closure is read against lips that are open before and after it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from engine.core.names import ARKIT, ARKIT_INDEX, EXTRA, EXTRA_INDEX
 
 SEALED_M = 0.0003  # a held closure: no middle pair further apart than this
 PASS_M = 0.0015  # soft lips press into each other by at most this at rest in a closure
+PARTED_M = 0.0020  # least opening of the lips between contacts while someone speaks
 _LOOSE_M = 0.04  # more than any mouth opens: no limit where nothing is held
 
 _OPENERS = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthFunnel",
             "mouthShrugUpper", "mouthStretchLeft", "mouthStretchRight", "mouthSmileLeft", "mouthSmileRight",
             "mouthFrownLeft", "mouthFrownRight", "mouthPucker", "noseSneerLeft", "noseSneerRight", "jawForward",
             "mouthRollLower", "mouthRollUpper", "mouthShrugLower")  # fmt: skip
+_PARTING = {"mouthLowerDownLeft": 1.0, "mouthLowerDownRight": 1.0, "mouthUpperUpLeft": 0.5, "mouthUpperUpRight": 0.5}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,24 @@ def lip_model(head: Head) -> LipModel:
         if (k := head.shape_index.get(name)) is not None:
             slope[row] = head.shapes[k, upper, 1] - head.shapes[k, lower, 1]
     return LipModel(rest, slope)
+
+
+def part(head: Head, arkit: np.ndarray, voice: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Weights whose lips stay apart while someone speaks and no contact is near.
+
+    arkit [t, 52]; voice, held [t] in [0, 1] (held: the larger of closure and lip-to-teeth contact) -> corrected copy.
+    Adds the least of mouthLowerDown and mouthUpperUp (2 : 1) that opens the middle pairs by PARTED_M on average.
+    """
+    model = lip_model(head)
+    out = arkit.astype(np.float64)
+    padded = np.concatenate([out, np.zeros((len(out), len(EXTRA)))], 1)
+    wanted = PARTED_M * np.clip(voice, 0.0, 1.0) * (1.0 - np.clip(held / 0.5, 0.0, 1.0))
+    missing = np.maximum(wanted - model.gap(padded).mean(1), 0.0) * (wanted > 0)
+    rows = [ARKIT_INDEX[name] for name in _PARTING]
+    opened = float((np.array(list(_PARTING.values()))[:, None] * model.slope[rows]).sum(0).mean())
+    if opened > 1e-5:
+        out[:, rows] += (np.minimum(missing / opened, 0.5)[:, None]) * np.array(list(_PARTING.values()))
+    return np.clip(out, 0.0, 1.0).astype(np.float32)
 
 
 def _raise_to_close(model: LipModel, weights: np.ndarray, row: int, excess: np.ndarray, limit: np.ndarray) -> None:

@@ -55,7 +55,7 @@ def mouth(articulation: np.ndarray, jaw_gain: float = 1.0, mouth_gain: float = 1
             arkit[:, ARKIT_INDEX[name]] += weight * level
 
     # The jaw rises in a bilabial but seldom shuts; mouthClose seals what stays open.
-    jaw = jaw_gain * JAW * channel["jaw_open"] * (1.0 - 0.65 * close) * (1.0 - 0.6 * bite)
+    jaw = jaw_gain * JAW * channel["jaw_open"] * (1.0 - 0.65 * close) * (1.0 - 0.9 * bite)
     arkit[:, ARKIT_INDEX["jawOpen"]] = jaw
     arkit[:, ARKIT_INDEX["mouthClose"]] = jaw * close
     add(ROUND, mouth_gain * channel["round"] * (1.0 - 0.5 * close))
@@ -126,6 +126,7 @@ class Direct:
             au=au,
             closure=articulation[:, ARTICULATION_INDEX["lip_close"]].copy(),
             labiodental=articulation[:, ARTICULATION_INDEX["labiodental"]].copy(),
+            voice=articulation[:, ARTICULATION_INDEX["voice"]].copy(),
             pose=np.zeros((len(times), 15), np.float32),
         )
         return motion, state
