@@ -37,6 +37,8 @@ def reporting(quiet: bool = False) -> Iterator[Reporter]:
 
             def progress(stage: str, done: int, total: int) -> None:
                 if stage not in tasks:
+                    for earlier in tasks.values():  # a stage that says no more is done once the next begins
+                        bars.update(earlier, completed=bars.tasks[earlier].total)
                     tasks[stage] = bars.add_task(stage, total=max(total, 1))
                 bars.update(tasks[stage], completed=done, total=max(total, 1))
 
