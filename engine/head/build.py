@@ -41,6 +41,9 @@ class Source:
         self.body = np.unique(body)
         self.mouth: Mouth = find_mouth(self.topology, raw)
         self.mirror = correct.mirror_map(raw)
+        self.neutral = correct.sealed(self.mouth, self.neutral, self.body)
+        tongue_rows = self.base.group_vertices("helper-tongue")
+        self.neutral[tongue_rows] = tongue.at_rest(self.neutral[tongue_rows])
         self.eye = self._box_centre(self.base.group_vertices("helper-l-eye"))
         self.lid = np.array([self.topology.loop(*marks.LID_FRONT), self.topology.loop(*marks.LID_WET)])
         self.lip_mask = np.zeros(len(raw))
@@ -59,7 +62,8 @@ class Source:
         correct.symmetrise(self.shapes, self.mirror)
         field = correct.LipField(self.mouth, self.neutral, self.body)
         correct.keep_shut(self.shapes, self.mouth, self.neutral, field)
-        self.shapes.update(correct.lip_extras(self.mouth, self.neutral, field, incisor))
+        wide = correct.LipField(self.mouth, self.neutral, self.body, reach=0.0085)
+        self.shapes.update(correct.lip_extras(self.mouth, self.neutral, field, wide, incisor))
         lids.close_blink(self.shapes, self.neutral, self.lid, "eyeBlinkLeft")
         self.shapes["eyeBlinkRight"] = correct.mirrored(self.shapes["eyeBlinkLeft"], self.mirror)
         for name in (
@@ -112,11 +116,11 @@ def _tongue(source: Source, incisor: np.ndarray) -> Piece:
     number = np.full(len(source.neutral), -1)
     number[rows] = np.arange(len(rows))
     faces = number[source.base.faces[source.base.groups["helper-tongue"]]]
-    piece = Piece.plain("tongue", source.neutral[rows], faces, "tongue", paint.TONGUE_RGB)
+    rest = source.neutral[rows]
+    piece = Piece.plain("tongue", rest, faces, "tongue", tongue.albedo(rest))
     shapes = {name: source.shapes[name] for name in (*JAW_SHAPES, "tongueOut")}
     _attach(piece, Follow.same(rows), shapes, source.identity)
-    palate = float(source.neutral[source.mouth.bag, 1].max())
-    piece.shapes.update(tongue.tongue_extras(piece.rest, incisor, palate - 0.004))
+    piece.shapes.update(tongue.tongue_extras(piece.rest, incisor))
     return piece
 
 

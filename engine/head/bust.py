@@ -15,6 +15,7 @@ from engine.head.mesh import Follow, Piece, grid_faces
 HALF_WIDTH = 0.178  # metres from the middle to the cut through the shoulders
 BOTTOM = 0.155  # metres from the height of the chin's base down to the lowest point of the cut
 ROUNDING = 0.085  # metres over which the lower corners turn
+_INSET = 0.0004  # metres by which the cap stays behind the skin's edge
 _SNAP = 0.05  # vertices this near to the border (in units of the level function) are moved onto it
 
 
@@ -115,10 +116,10 @@ def border_loop(faces: np.ndarray, border: np.ndarray) -> np.ndarray:
     return np.array(loop)
 
 
-def cap(skin: Piece, loop: np.ndarray, chin_y: float, columns: int = 56, rows: int = 8) -> tuple[Piece, Follow]:
-    """A smooth sheet across the cut, from the front half of the border to the back half.
+def cap(skin: Piece, loop: np.ndarray, chin_y: float, rows: int = 8) -> tuple[Piece, Follow]:
+    """A smooth sheet across the cut, from the front half of the border to the back half; it follows the skin piece.
 
-    Its rim lies on the border's vertices' lines, so nothing shows between them; it follows the skin piece.
+    Every border vertex has its place on the sheet's rim, so nothing shows between skin and cap.
     """
     points = skin.rest[loop]
     angle = np.arctan2(points[:, 0], chin_y - 0.02 - points[:, 1])  # 0 below the middle, grows to the left shoulder
@@ -126,25 +127,27 @@ def cap(skin: Piece, loop: np.ndarray, chin_y: float, columns: int = 56, rows: i
     ahead = np.arange(left, left + len(loop)) % len(loop)
     split = int(np.flatnonzero(ahead == right)[0])
     halves = [ahead[: split + 1], np.r_[ahead[split:], left][::-1]]
-    halves.sort(key=lambda chain: -points[chain, 2].mean())  # front, back: both from left to right
-    where = np.linspace(0, 1, columns)
-    index, weight = [], []
+    halves.sort(key=lambda chain: -float(points[chain, 2].mean()))  # front, back: both from left to right
+    runs = []
     for chain in halves:
         lengths = np.r_[0, np.cumsum(np.linalg.norm(np.diff(points[chain, :2], axis=0), axis=1))]
-        s = where * lengths[-1]
-        i = np.clip(np.searchsorted(lengths, s, side="right") - 1, 0, len(chain) - 2)
-        t = (s - lengths[i]) / np.maximum(lengths[i + 1] - lengths[i], 1e-12)
+        runs.append(lengths / lengths[-1])
+    where = np.unique(np.round(np.concatenate(runs), 6))
+    index, weight = [], []
+    for chain, run in zip(halves, runs, strict=True):
+        i = np.clip(np.searchsorted(run, where, side="right") - 1, 0, len(chain) - 2)
+        t = np.clip((where - run[i]) / np.maximum(run[i + 1] - run[i], 1e-12), 0, 1)
         index.append(np.stack([loop[chain[i]], loop[chain[i + 1]]], 1))
         weight.append(np.stack([1 - t, t], 1))
     part = np.linspace(0, 1, rows)[:, None, None]
     weights = np.concatenate([(1 - part) * weight[0], part * weight[1]], -1).reshape(-1, 4)
-    indices = np.broadcast_to(np.concatenate(index, -1), (rows, columns, 4)).reshape(-1, 4)
+    indices = np.broadcast_to(np.concatenate(index, -1), (rows, len(where), 4)).reshape(-1, 4)
     follow = Follow(indices, weights)
     rest = follow(skin.rest)
-    faces = grid_faces(rows, columns)
-    centre = skin.rest[loop].mean(0)
+    centre = np.array([0.0, chin_y - 0.02, points[:, 2].mean()])
+    rest += _INSET * (centre - rest) / np.linalg.norm(centre - rest, axis=1, keepdims=True)
+    faces = grid_faces(rows, len(where))
     normal = np.cross(rest[faces[:, 1]] - rest[faces[:, 0]], rest[faces[:, 2]] - rest[faces[:, 0]])
-    outward = ((rest[faces[:, 0]] - centre) * normal).sum(1) + normal[:, 1] * -0.05
-    if (outward < 0).sum() > len(faces) / 2:
+    if (((rest[faces[:, 0]] - centre) * normal).sum(1) < 0).mean() > 0.5:
         faces = faces[:, ::-1].copy()
     return Piece.plain("cap", rest, faces, "cap", np.array([0.06, 0.06, 0.065])), follow

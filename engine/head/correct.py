@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.head.mouth import CORNER, SIZE, Mouth
+from engine.head.mouth import CONTACT, CORNER, LIP_LOOPS, SIZE, Mouth
 
 # Shapes that keep closed lips closed -> share of the upper lip in the common motion of both contact lines.
 KEEP_SHUT = {
@@ -19,7 +19,13 @@ KEEP_SHUT = {
     "cheekPuff": 0.5, "mouthShrugLower": 0.15, "mouthRollLower": 0.35, "mouthRollUpper": 0.65,
     "noseSneerLeft": 0.5, "noseSneerRight": 0.5,
 }  # fmt: skip
+MAY_PART = (
+    "mouthFunnel", "mouthShrugUpper", "mouthLowerDownLeft", "mouthLowerDownRight",
+    "mouthUpperUpLeft", "mouthUpperUpRight",
+    "jawOpen", "jawForward", "jawLeft", "jawRight",
+)  # fmt: skip
 TOGETHER_M = 0.005  # the gap that lipsTogether = 1 closes in the middle of the mouth
+SLIT_M = 0.0004
 _REACH = 0.0055  # metres over which a correction of the contact line fades on the lip
 
 
@@ -29,9 +35,13 @@ class LipField:
     The upper and the lower lip are separate: a correction of one never drags the other.
     """
 
-    def __init__(self, mouth: Mouth, neutral: np.ndarray, candidates: np.ndarray):
-        """neutral [m, 3] base vertices; candidates [c]: vertices that may move (the body)."""
-        contact = mouth.contact
+    def __init__(
+        self, mouth: Mouth, neutral: np.ndarray, candidates: np.ndarray,
+        line: np.ndarray | None = None, reach: float = _REACH,
+    ):  # fmt: skip
+        """neutral [m, 3] base vertices; candidates [c]: vertices that may move (the body); line [38]: the loop on
+        which offsets are given (the contact loop if None); reach: metres over which they fade."""
+        contact = mouth.contact if line is None else line
         upper = np.r_[0 : CORNER + 1, SIZE - CORNER : SIZE]
         lower = np.r_[CORNER : SIZE - CORNER + 1]
         known_upper = set(mouth.loops[:-2, np.r_[0:CORNER, SIZE - CORNER + 1 : SIZE]].ravel().tolist())
@@ -44,11 +54,11 @@ class LipField:
         for ring, mask in ((upper, is_upper), (lower, ~is_upper)):
             rows = candidates[mask]
             distance = np.linalg.norm(neutral[rows][:, None] - neutral[contact[ring]][None], axis=2)
-            rows, distance = rows[distance.min(1) < 4 * _REACH], distance[distance.min(1) < 4 * _REACH]
+            rows, distance = rows[distance.min(1) < 4 * reach], distance[distance.min(1) < 4 * reach]
             near = distance.min(1)
             weight = np.exp(-0.5 * ((distance**2 - near[:, None] ** 2) / 0.0025**2))
             weight /= weight.sum(1, keepdims=True)
-            self.sides.append((ring, rows, weight * np.exp(-0.5 * (near / _REACH) ** 2)[:, None]))
+            self.sides.append((ring, rows, weight * np.exp(-0.5 * (near / reach) ** 2)[:, None]))
         self.contact = contact
 
     def spread(self, on_contact: np.ndarray, out: np.ndarray) -> None:
@@ -57,9 +67,9 @@ class LipField:
             out[rows] += weight @ on_contact[ring]
 
 
-def facing_on_contact(mouth: Mouth, neutral: np.ndarray) -> np.ndarray:
-    """[38, 38] weights: row k interpolates, on the other lip, the place that contact vertex k faces (same width)."""
-    x = neutral[mouth.contact, 0]
+def facing_on(loop: np.ndarray, neutral: np.ndarray) -> np.ndarray:
+    """[38, 38] weights: row k interpolates, on the other lip, the place that vertex k faces (same width)."""
+    x = neutral[loop, 0]
     upper = np.r_[SIZE - CORNER : SIZE, 0 : CORNER + 1]  # right corner ... left corner
     lower = np.r_[CORNER : SIZE - CORNER + 1][::-1]
     out = np.zeros((SIZE, SIZE))
@@ -81,18 +91,50 @@ def _is_upper() -> np.ndarray:
 
 
 def keep_shut(shapes: dict[str, np.ndarray], mouth: Mouth, neutral: np.ndarray, field: LipField) -> None:
-    """Make the shapes of KEEP_SHUT move both contact lines alike (height only), in place."""
-    facing = facing_on_contact(mouth, neutral)
-    upper = _is_upper()
+    """Make the shapes of KEEP_SHUT, and jawOpen + mouthClose together, move both contact lines alike in height, and
+    let no other shape of the mouth push one line through the other; in place."""
+    facing = facing_on(mouth.contact, neutral)
     for name, share in KEEP_SHUT.items():
-        own = shapes[name][mouth.contact]
-        other = facing @ own
-        common = np.where(
-            upper, share * own[:, 1] + (1 - share) * other[:, 1], share * other[:, 1] + (1 - share) * own[:, 1]
-        )
+        field.spread(_levelled(shapes[name][mouth.contact], facing, share, only_crossing=False), shapes[name])
+    both = (shapes["jawOpen"] + shapes["mouthClose"])[mouth.contact]
+    field.spread(_levelled(both, facing, 0.5, only_crossing=False), shapes["mouthClose"])
+    for name in MAY_PART:
+        field.spread(_levelled(shapes[name][mouth.contact], facing, 0.5, only_crossing=True), shapes[name])
+
+
+def _levelled(own: np.ndarray, facing: np.ndarray, share: float, only_crossing: bool) -> np.ndarray:
+    """Change [38, 3] after which the contact line's offsets own [38, 3] have equal heights on facing places.
+
+    share: of the upper lip in the common height. only_crossing: change just the places where the lines would cross.
+    """
+    upper = _is_upper()
+    other = facing @ own
+    top, bottom = np.where(upper, own[:, 1], other[:, 1]), np.where(upper, other[:, 1], own[:, 1])
+    change = np.zeros_like(own)
+    change[:, 1] = share * top + (1 - share) * bottom - own[:, 1]
+    if only_crossing:
+        change[top >= bottom] = 0
+    return change
+
+
+def sealed(mouth: Mouth, neutral: np.ndarray, body: np.ndarray) -> np.ndarray:
+    """The neutral face [m, 3] with its lips shut: hm08's stand up to 2 mm apart beside the middle.
+
+    First the loop in front of the contact (SLIT_M is left, the dark line of a mouth), then the contact itself.
+    """
+    out = neutral.copy()
+    upper = _is_upper()
+    for loop, left, reach in (
+        (mouth.loops[LIP_LOOPS.index(CONTACT) - 1], SLIT_M, 0.0028),
+        (mouth.contact, 0.0, _REACH),
+    ):
+        field = LipField(mouth, out, body, loop, reach)
+        here = out[loop]
+        gap = np.where(upper, 1, -1) * (here[:, 1] - (facing_on(loop, out) @ here)[:, 1]) - left
         change = np.zeros((SIZE, 3))
-        change[:, 1] = common - own[:, 1]
-        field.spread(change, shapes[name])
+        change[:, 1] = np.where(upper, -0.5, 0.5) * gap
+        field.spread(change, out)
+    return out
 
 
 def mirrored(offsets: np.ndarray, mirror: np.ndarray) -> np.ndarray:
@@ -118,12 +160,16 @@ def symmetrise(shapes: dict[str, np.ndarray], mirror: np.ndarray) -> None:
             shapes[name] = 0.5 * (shapes[name] + mirrored(shapes[name], mirror))
 
 
-def lip_extras(mouth: Mouth, neutral: np.ndarray, field: LipField, incisor: np.ndarray) -> dict[str, np.ndarray]:
+def lip_extras(
+    mouth: Mouth, neutral: np.ndarray, field: LipField, wide: LipField, incisor: np.ndarray
+) -> dict[str, np.ndarray]:
     """The channels lipsTogether and lowerLipToTeeth as offsets [m, 3] on the base mesh.
 
+    field, wide: how a lip follows its contact line, the second with a longer reach (the whole lip is drawn in).
     incisor [3]: middle of the upper incisors' biting edge (front).
     lipsTogether closes a gap of TOGETHER_M in the middle, less towards the corners, two fifths by the upper lip.
-    lowerLipToTeeth lifts the lower lip's inner edge to the upper incisors and back under them, as for f and v.
+    lowerLipToTeeth brings the lower lip's inner edge back against the upper incisors, as for f and v; it is a little
+    too high at a shut jaw and meets their edge at the 2 mm by which f and v part the teeth.
     """
     x = neutral[mouth.contact, 0]
     profile = np.clip(1 - (x / x.max()) ** 2, 0, 1)
@@ -132,12 +178,12 @@ def lip_extras(mouth: Mouth, neutral: np.ndarray, field: LipField, incisor: np.n
     together[:, 1] = np.where(upper, -0.4, 0.6) * TOGETHER_M * profile
     labial = np.zeros((SIZE, 3))
     middle = neutral[mouth.contact[19]]
-    aim = incisor + (0.0, -0.0004, 0.0012) - middle
+    aim = incisor + (0.0, 0.0012, 0.0009) - middle
     spread = np.clip(1 - (x / (0.86 * x.max())) ** 4, 0, 1)
     labial[~upper] = spread[~upper, None] * aim
     labial[upper, 1] = 0.0022 * profile[upper]
     labial[upper, 2] = 0.0008 * profile[upper]
     out = {"lipsTogether": np.zeros_like(neutral), "lowerLipToTeeth": np.zeros_like(neutral)}
     field.spread(together, out["lipsTogether"])
-    field.spread(labial, out["lowerLipToTeeth"])
+    wide.spread(labial, out["lowerLipToTeeth"])
     return out

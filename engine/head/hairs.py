@@ -6,15 +6,15 @@ import numpy as np
 
 from engine.head.mesh import Follow, Piece, vertex_normals
 
-BROW_HAIRS = 150  # per side
+BROW_HAIRS = 230  # per side
 BROW_RGB = np.array([0.030, 0.018, 0.011])
 LASH_RGB = np.array([0.012, 0.008, 0.006])
 # Left brow as seen from the front: offsets from the eye's centre in millimetres, from the nose outwards, and the
 # half height of the brow there.
-BROW_LINE = np.array([(-14.5, 18.0), (-7.0, 21.0), (3.0, 23.4), (12.0, 22.6), (19.0, 18.8), (24.5, 13.6)]) * 1e-3
-BROW_HALF = np.array([2.9, 3.3, 2.8, 2.2, 1.5, 0.7]) * 1e-3
+BROW_LINE = np.array([(-15.0, 16.4), (-7.5, 18.2), (2.0, 20.0), (11.0, 20.3), (18.5, 17.8), (25.0, 13.2)]) * 1e-3
+BROW_HALF = np.array([3.0, 3.5, 3.2, 2.7, 1.8, 0.7]) * 1e-3
 # Direction in which hairs grow there: up at the nose, along the brow in the middle, down at the tail.
-BROW_LEAN = np.radians([72.0, 48.0, 20.0, -6.0, -28.0, -42.0])
+BROW_LEAN = np.radians([66.0, 38.0, 16.0, -2.0, -24.0, -40.0])
 
 
 def brow_points(eye: np.ndarray, u: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -84,9 +84,9 @@ def brow(skin: Piece, eye: np.ndarray, seed: int = 3) -> tuple[Piece, Follow]:
     """The left brow as a piece that follows the skin piece."""
     rng = np.random.default_rng(seed)
     u = (np.arange(BROW_HAIRS) + rng.uniform(0, 1, BROW_HAIRS)) / BROW_HAIRS
-    across = rng.uniform(-1, 1, BROW_HAIRS) * rng.uniform(0.55, 1, BROW_HAIRS)
+    across = rng.permutation(np.linspace(-1, 1, BROW_HAIRS)) * rng.uniform(0.8, 1, BROW_HAIRS) - 0.25
     knots = np.linspace(0, 1, len(BROW_LEAN))
-    lean = np.interp(u, knots, BROW_LEAN) - 0.30 * across + rng.normal(0, 0.13, BROW_HAIRS)
+    lean = np.interp(u, knots, BROW_LEAN) - 0.42 * across + rng.normal(0, 0.16, BROW_HAIRS)
     length = (0.0058 - 0.0020 * np.abs(u - 0.45)) * rng.uniform(0.8, 1.15, BROW_HAIRS)
     length *= np.clip(np.minimum(u / 0.06, (1 - u) / 0.10), 0.55, 1)
     start = brow_points(eye, u, across)
@@ -97,7 +97,7 @@ def brow(skin: Piece, eye: np.ndarray, seed: int = 3) -> tuple[Piece, Follow]:
     normal = np.einsum("nj,njc->nc", places[1][1], surface.normals[places[1][0]])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     lifted = [spot + lift * normal for spot, lift in zip(spots, (-0.0002, 0.0006, 0.0007), strict=True)]
-    points, faces = _blades(lifted[0], lifted[1], lifted[2], normal, rng.uniform(0.00045, 0.00065, BROW_HAIRS))
+    points, faces = _blades(lifted[0], lifted[1], lifted[2], normal, rng.uniform(0.00034, 0.00052, BROW_HAIRS))
     order = (0, 0, 1, 1, 2)
     index = np.stack([places[k][0] for k in order], 1).reshape(-1, 3)
     weight = np.stack([places[k][1] for k in order], 1).reshape(-1, 3)
@@ -114,7 +114,7 @@ def lashes(skin: Piece, ring: np.ndarray, eye: np.ndarray, seed: int = 5) -> Pie
     upper = np.r_[21:28, 0:8]  # inner corner over the top to the outer corner
     lower = np.r_[8:19]
     base, follow_i, follow_w, vectors, widths = [], [], [], [], []
-    for chain, count, long, is_upper in ((upper, 46, 0.0075, True), (lower, 22, 0.0032, False)):
+    for chain, count, long, is_upper in ((upper, 52, 0.0070, True), (lower, 24, 0.0026, False)):
         s = np.sort((np.arange(count) + rng.uniform(0.2, 0.8, count)) / count) * (len(chain) - 1.001)
         i = s.astype(int)
         t = s - i
@@ -125,14 +125,14 @@ def lashes(skin: Piece, ring: np.ndarray, eye: np.ndarray, seed: int = 5) -> Pie
         outward /= np.linalg.norm(outward, axis=1, keepdims=True)
         aim = outward * 0.9 + np.stack([0.55 * (part - 0.35), np.full(count, 0.10 if is_upper else -0.45), 0 * part], 1)
         aim /= np.linalg.norm(aim, axis=1, keepdims=True)
-        size = long * (0.5 + 0.7 * np.sin(np.pi * np.clip(0.12 + 0.75 * part, 0, 1))) * rng.uniform(0.8, 1.1, count)
+        size = long * (0.5 + 0.7 * np.sin(np.pi * np.clip(0.06 + 0.82 * part, 0, 1))) * rng.uniform(0.8, 1.1, count)
         aim = aim * size[:, None]
         curl = np.array([0, 0.30 if is_upper else -0.15, 0]) * size[:, None]
         base.append(root)
         vectors.append(np.stack([0 * aim, 0.55 * aim - 0.10 * curl, aim + curl], 1))
         follow_i.append(np.stack([a, b], 1))
         follow_w.append(np.stack([1 - t, t], 1))
-        widths.append(np.full(count, 0.00042 if is_upper else 0.00026))
+        widths.append(np.full(count, 0.00034 if is_upper else 0.00020))
     root, vector = np.concatenate(base), np.concatenate(vectors)
     start, middle, tip = (root + vector[:, k] for k in range(3))
     points, faces = _blades(start, middle, tip, root - eye, np.concatenate(widths))

@@ -10,7 +10,6 @@ from engine.head.hairs import brow_strength
 SKIN_RGB = np.array([0.50, 0.285, 0.195])
 LIP_RGB = np.array([0.36, 0.125, 0.105])
 BAG_RGB = np.array([0.16, 0.030, 0.028])
-TONGUE_RGB = np.array([0.42, 0.14, 0.13])
 SCALP_RGB = np.array([0.115, 0.080, 0.062])
 
 MATERIALS = (
@@ -75,9 +74,16 @@ def skin_albedo(
 
 
 def scalp(rest: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """[n] in [0, 1]: where cropped hair grows; the line runs over the forehead, down the temples, round the ears."""
-    x, y, z = np.abs(rest[:, 0]), rest[:, 1] - eye[1], rest[:, 2] - eye[2]
-    back = np.clip(-(z + 0.035) / 0.06, 0, 1)  # 0 on the face's side, 1 behind the ears
-    line = 0.066 - 7.0 * x**2 * (x < 0.055) - 7.0 * 0.055**2 * (x >= 0.055)
-    line = line * (1 - back) + back * np.where(z < -0.10, -0.058, 0.006)
-    return np.clip((y - line) / 0.012 + 0.5, 0, 1) * np.where(z > -0.02, np.clip((y - 0.012) / 0.01, 0, 1), 1)
+    """[n] in [0, 1]: where cropped hair grows.
+
+    The line runs over the forehead, back at the temples, down before the ears, round them and across the nape.
+    """
+    rng = np.random.default_rng(17)
+    y, z = rest[:, 1] - eye[1], rest[:, 2] - eye[2]
+    # Height of the hairline over the eyes at each depth: forehead, temple's corner, sideburn, round the ear, nape.
+    depth = np.array([0.030, -0.008, -0.022, -0.034, -0.052, -0.062, -0.078, -0.100, -0.112, -0.140, -0.200])
+    height = np.array([0.066, 0.058, 0.048, 0.022, -0.006, 0.012, 0.022, 0.010, -0.030, -0.058, -0.062])
+    line = np.interp(-z, -depth, height)
+    soft = np.interp(-z, -depth, [0.010, 0.010, 0.010, 0.012, 0.014, 0.008, 0.007, 0.010, 0.014, 0.018, 0.018])
+    t = np.clip((y - line + rng.normal(0, 0.0012, len(rest))) / soft + 0.35, 0, 1)
+    return t * t * (3 - 2 * t)
