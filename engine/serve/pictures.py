@@ -18,6 +18,7 @@ from engine.core.takefile import read_take
 from engine.head.replay import BLOCK, check_topology, take_vertices
 
 BACKGROUND = (0.11, 0.12, 0.14)  # linear; a neutral dark grey that flatters skin and shows the silhouette
+BELOW_CHIN_M = 0.055  # how much of the throat a portrait keeps
 FILM_SUFFIXES = (".mp4",)
 
 
@@ -44,7 +45,7 @@ def _cameras(request: dict[str, Any], head: Head, count: int, fps: float) -> lis
 
     width, height = _size(request)
     where = request.get("camera") or "front"
-    points = head.template
+    points = portrait(head)
     if where == "turntable":
         seconds = request.get("seconds")
         period = max(1, round(float(seconds) * fps)) if seconds else count
@@ -53,6 +54,14 @@ def _cameras(request: dict[str, Any], head: Head, count: int, fps: float) -> lis
     if where in fixed:
         return [cameras.orbit(points, width, height, azimuth_deg=fixed[where])] * count
     return cameras.from_json(where, width, height, count)
+
+
+def portrait(head: Head) -> np.ndarray:
+    """The points that a picture is framed on: the head down to the throat, not the shoulders. [n, 3] metres."""
+    if "chin" not in head.landmarks:
+        return head.template
+    chin = float(head.template[np.atleast_1d(head.landmarks["chin"])[0], 1])
+    return head.template[head.template[:, 1] > chin - BELOW_CHIN_M]
 
 
 def frames_of(
@@ -129,7 +138,7 @@ def render_sheet(request: dict[str, Any], report: Reporter = SILENT) -> dict[str
     views = {"front": 0.0, "three-quarter": 38.0, "profile": 90.0}
     pictures = []
     for name, azimuth in views.items():
-        camera = orbit(head.template, width, height, azimuth_deg=azimuth)
+        camera = orbit(portrait(head), width, height, azimuth_deg=azimuth)
         frames = frames_of(take, head, avatar, [camera] * len(rows), rows, report=report)
         labels = [f"{name}  {t:.2f} s  {dominant(take, row)}" for t, row in zip(seconds, rows, strict=True)]
         pictures.append([(over(frame, BACKGROUND), label) for frame, label in zip(frames, labels, strict=True)])
