@@ -8,7 +8,9 @@ the engine has answered. docs/design.md has the protocol, engine/serve/live.py i
 
 from __future__ import annotations
 
+import contextlib
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,8 +60,27 @@ class Picture:
 Writer = Callable[[list[memoryview]], None]
 
 
+class _Ear:
+    """What the engine's client keeps of a view, so that a view that nobody holds any more can go."""
+
+    def __init__(self, view: LiveView):
+        self._view = weakref.ref(view)
+
+    def receive(self, message: dict[str, Any]) -> bool:
+        view = self._view()
+        return view is None or view.receive(message)
+
+    def fail(self, sentence: str) -> None:
+        view = self._view()
+        if view is not None:
+            view.fail(sentence)
+
+
 class LiveView:
-    """One view. `error` holds a sentence while something is wrong; `picture` the last good picture, or None."""
+    """One view; it closes itself when it is let go.
+
+    `error` holds a sentence while something is wrong; `picture` is the last good picture, or None.
+    """
 
     def __init__(self, engine: Engine, slots: int = 2, budget_s: float = BUDGET_S, stuck_s: float = STUCK_S):
         self.engine, self.budget_s, self.stuck_s = engine, budget_s, stuck_s
@@ -122,6 +143,7 @@ class LiveView:
     ) -> Picture | None:  # fmt: skip
         """One final picture, however long it takes; None when `should_stop()` said so. Raises EngineError."""
         end = time.monotonic() + limit_s
+        self.engine.pump()  # a death since the last picture is no failure of this one
         self._failures, self._retry_at, self._refused = 0, 0.0, None
         self.error, self._stale, self._flight = "", True, None
         if not self._prepare(tuple(heads), request):
@@ -151,6 +173,10 @@ class LiveView:
         self._drop()
         self.error, self._failures, self._refused = "", 0, None
         self.picture = None
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # at the interpreter's end anything may be gone already
+            self.close()
 
     # What the engine says ------------------------------------------------------------------------------
 
@@ -218,7 +244,7 @@ class LiveView:
         block = SharedBlock(offset + self._slots * slot_size)
         name = self.engine.new_id()
         memory = {"path": block.path, "size": block.size, "slots": slots}
-        self.engine.send({"kind": "open", "id": name, "heads": described, "memory": memory}, self)
+        self.engine.send({"kind": "open", "id": name, "heads": described, "memory": memory}, _Ear(self))
         self._id, self._heads, self._block, self._slot_size = name, heads, block, slot_size
         self._first_slot, self._refused, self._ready = offset, None, False
         self._flight, self._sent, self._stale, self._opened_at = None, None, True, time.monotonic()
