@@ -5,6 +5,7 @@ Every command ends with exit code 1 and one clear line on bad input; `--json` pr
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -180,6 +181,8 @@ def serve() -> None:
 
 def main() -> None:
     """Entry point: errors for a person become one line and exit code 1."""
+    # Before torch loads OpenMP: waiting threads that spin slow small networks 15-fold when Blender is busy beside us.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(standalone_mode=False)
     except typer.Exit as leave:
