@@ -73,7 +73,7 @@ def need_control(context: bpy.types.Context) -> bpy.types.Object:
         return control
     if controls(context.scene):
         raise SceneProblem("Several heads are in the scene: select the head or its control first")
-    raise SceneProblem("Add a head first (Soliloquy > Head)")
+    raise SceneProblem("Add a head first")
 
 
 def need_head(control: bpy.types.Object) -> bpy.types.Object:

@@ -35,7 +35,7 @@ def path_of(scene: bpy.types.Scene, control: bpy.types.Object) -> Path:
     strip = strip_of(scene, control)
     text = strip.sound.filepath if strip is not None and strip.sound is not None else control.get("voice", "")
     if not text:
-        raise SceneProblem("Load a voice first (Soliloquy > Voice)")
+        raise SceneProblem("Load a voice first")
     path = Path(bpy.path.abspath(text))
     if not path.is_file():
         raise SceneProblem(f"The voice file {path} is not there: load it again")

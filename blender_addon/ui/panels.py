@@ -95,9 +95,10 @@ class SOLILOQUY_PT_emotion(_Section, bpy.types.Panel):
         layout, settings = self.layout, context.scene.soliloquy
         control = find.active_control(context)
         layout.operator("soliloquy.emotion_menu", icon="KEYFRAME_HLT", text="Key Emotion at Playhead")
-        row = layout.row(align=True)
-        row.prop(settings, "ease")
-        row.prop(settings, "strength")
+        column = _split(layout)
+        column.use_property_decorate = False
+        column.prop(settings, "ease")
+        column.prop(settings, "strength")
         column = _split(layout)
         for emotion in EMOTIONS:
             _prop(column, control, emotion)
@@ -114,9 +115,10 @@ class SOLILOQUY_PT_directions(_Section, bpy.types.Panel):
         layout, settings = self.layout, context.scene.soliloquy
         control = find.active_control(context)
         layout.prop(settings, "prompt", text="", icon="OUTLINER_OB_FONT")
-        row = layout.row(align=True)
-        row.prop(settings, "prompt_seconds")
-        row.operator("soliloquy.add_prompt", text="Add", icon="ADD")
+        column = _split(layout)
+        column.use_property_decorate = False
+        column.prop(settings, "prompt_seconds")
+        layout.operator("soliloquy.add_prompt", icon="ADD")
         strips = prompts.strips(control)
         if strips:
             self._list(layout, settings, strips)
@@ -125,13 +127,15 @@ class SOLILOQUY_PT_directions(_Section, bpy.types.Panel):
         chosen = min(max(settings.prompt_index, 0), len(strips) - 1)
         box = layout.box().column(align=True)
         for i, strip in enumerate(strips):
-            row = box.row(align=True)
+            split = box.split(factor=0.55, align=True)
+            row = split.row(align=True)
             row.operator(
                 "soliloquy.go_to_prompt",
                 text=str(strip.action.get("text", strip.name)),
                 depress=i == chosen,
                 emboss=i == chosen,
             ).index = i
+            row = split.row(align=True)
             row.label(text=f"{strip.frame_start:.0f}-{strip.frame_end:.0f}")
             row.prop(strip, "mute", text="", icon="HIDE_ON" if strip.mute else "HIDE_OFF", emboss=False)
         strip = strips[chosen]
@@ -174,13 +178,18 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         layout = self.layout
         control = find.active_control(context)
         column = layout.column(align=True)
-        for layer, word in zip(LAYERS, ("Blink", "Eye Movement", "Head Motion"), strict=True):
-            split = column.split(factor=0.42, align=True)
+        head = column.split(factor=0.4)
+        head.label(text="")
+        row = head.row()
+        row.label(text="Amount")
+        row.label(text="Seed")
+        for layer, word in zip(LAYERS, ("Blink", "Eyes", "Head"), strict=True):
+            split = column.split(factor=0.4, align=True)
             split.prop(control, f'["{layer}_on"]', text=word, toggle=True)
             row = split.row(align=True)
             row.active = bool(control.get(f"{layer}_on", True))
-            _prop(row, control, f"{layer}_strength", "Amount")
-            _prop(row, control, f"{layer}_seed", "Seed")
+            _prop(row, control, f"{layer}_strength", " ")
+            _prop(row, control, f"{layer}_seed", " ")
         column = _split(layout)
         for dial in DIALS:
             _prop(column, control, dial)
