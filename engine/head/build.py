@@ -130,29 +130,35 @@ def _skin(source: Source) -> tuple[Piece, Follow, np.ndarray, np.ndarray]:
     number = np.full(len(source.neutral), -1)
     plain = follow.index[:, 0] == follow.index[:, 1]
     number[follow.index[plain, 0]] = np.flatnonzero(plain)
-    skin_shapes = dict(source.shapes)
-    _attach(piece, follow, skin_shapes, source.identity)
-    fixed = border | (piece.rest[:, 1] < piece.rest[border, 1].min() + 0.02)
+    _attach(piece, follow, source.shapes, source.identity)
+    still = border | (piece.rest[:, 1] < piece.rest[border, 1].min() + 0.02)
     for offsets in piece.shapes.values():
-        offsets[fixed] = 0
-    bag = np.zeros(len(source.neutral))
-    bag[source.mouth.bag] = 1
-    bag_rows = follow(np.repeat(bag[:, None], 3, 1))[:, 0] > 0.5
-    lips = follow(np.repeat(source.lip_mask[:, None], 3, 1))[:, 0]
+        offsets[still] = 0  # the bust's edge stays
+    _colour(piece, source, follow, number)
+    return piece, follow, number, border
+
+
+def _on_skin(follow: Follow, values: np.ndarray) -> np.ndarray:
+    """Values [m] of base vertices on the skin piece's vertices [n]."""
+    return follow(np.repeat(values[:, None].astype(float), 3, 1))[:, 0]
+
+
+def _colour(piece: Piece, source: Source, follow: Follow, number: np.ndarray) -> None:
+    """Paint the skin piece and name its faces' materials, in place."""
+    bag = _on_skin(follow, np.isin(np.arange(len(source.neutral)), source.mouth.bag)) > 0.5
+    lips = _on_skin(follow, source.lip_mask)
     wet = np.zeros(len(piece.rest))
     wet[number[source.lid[1]]] = 1
     wet[number[source.mirror[source.lid[1]]]] = 1
-    piece.albedo = paint.skin_albedo(
-        piece.rest, lips, bag_rows, source.eye, source.neutral[marks.NOSE_TIP], source.neutral[marks.CHIN], wet
-    )
+    nose, chin = source.neutral[marks.NOSE_TIP], source.neutral[marks.CHIN]
+    piece.albedo = paint.skin_albedo(piece.rest, lips, bag, source.eye, nose, chin, wet)
     corner = np.where(piece.faces >= 0, piece.faces, piece.faces[:, :1])
     contact = np.zeros(len(piece.rest), bool)
     contact[number[source.mouth.contact]] = True
-    inside = (bag_rows | contact)[corner].all(1) & bag_rows[corner].any(1)
-    piece.material = np.where(inside, "mouth", np.where((lips[corner] > 0.5).mean(1) > 0.6, "lips", "skin")).astype(
-        "<U16"
-    )
-    return piece, follow, number, border
+    inside = (bag | contact)[corner].all(1) & bag[corner].any(1)
+    haired = paint.scalp(piece.rest, source.eye)[corner].mean(1) > 0.5
+    outer = np.where((lips[corner] > 0.5).mean(1) > 0.6, "lips", np.where(haired, "scalp", "skin"))
+    piece.material = np.where(inside, "mouth", outer).astype("<U16")
 
 
 def _hairs(source: Source, skin: Piece, number: np.ndarray) -> list[Piece]:
@@ -255,12 +261,10 @@ def _masks(source: Source, rest: np.ndarray, where: dict[str, np.ndarray], follo
             mask[where[name]] = 1
         return mask
 
-    bag = np.zeros(len(source.neutral))
-    bag[source.mouth.bag] = 1
     inside = np.zeros(len(rest), np.float32)
-    inside[skin] = follow(np.repeat(bag[:, None], 3, 1))[:, 0]
+    inside[skin] = _on_skin(follow, np.isin(np.arange(len(source.neutral)), source.mouth.bag))
     lips = np.zeros(len(rest), np.float32)
-    lips[skin] = follow(np.repeat(source.lip_mask[:, None], 3, 1))[:, 0] * (1 - inside[skin])
+    lips[skin] = _on_skin(follow, source.lip_mask) * (1 - inside[skin])
     upper = np.zeros(len(rest), np.float32)
     upper[skin] = marks.upper_face_mask(rest[skin], source.eye[1], source.neutral[marks.NOSE_TIP, 1])
     out["lips"], out["upper_face"] = lips, upper

@@ -11,7 +11,7 @@ LID_FRONT, LID_WET = (6784, 6790), (13353, 13358)
 # Where on those rings: middle of the upper lid is 0, then outwards.
 OUTER_CORNER, INNER_CORNER = 7, 20
 UPPER_OUTER, UPPER_INNER, LOWER_INNER, LOWER_OUTER = 1, 26, 15, 12
-NOSE_TIP, SUBNASALE, CHIN, MENTON = 5054, 343, 5162, 5171
+NOSE_TIP, SUBNASALE, CHIN, MENTON = 5054, 343, 5162, 5296
 
 
 def _nearest(rest: np.ndarray, allowed: np.ndarray, point: np.ndarray) -> int:
@@ -56,8 +56,10 @@ def landmarks(
     right_eye = [int(mirror[left_eye[k]]) for k in (3, 2, 1, 0, 5, 4)]
     up = [SIZE - CORNER, SIZE - 7, SIZE - 3, 0, 3, 7, CORNER]  # right corner over the top to the left corner
     down = [15, 17, 19, SIZE - 17, SIZE - 15]  # and back below, from the left
+    jaw = _jaw_line(rest, skin, eye_y, rest[MENTON])
+    jaw[8] = MENTON
     face68 = [
-        *_jaw_line(rest, skin, eye_y, rest[MENTON]),
+        *jaw,
         *[int(mirror[v]) for v in left_brow[::-1]], *left_brow,
         *bridge, NOSE_TIP, int(mirror[wing]), int(mirror[side]), SUBNASALE, side, wing,
         *right_eye, *left_eye,

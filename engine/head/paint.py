@@ -14,6 +14,7 @@ SCALP_RGB = np.array([0.115, 0.080, 0.062])
 
 MATERIALS = (
     Material("skin", (0.50, 0.285, 0.195), roughness=0.48, subsurface=0.12),
+    Material("scalp", (0.115, 0.080, 0.062), roughness=0.75, specular=0.15),
     Material("lips", (0.36, 0.125, 0.105), roughness=0.34, subsurface=0.15),
     Material("mouth", (0.16, 0.03, 0.028), roughness=0.4, subsurface=0.05),
     Material("teeth", (0.72, 0.66, 0.54), roughness=0.2, subsurface=0.1),

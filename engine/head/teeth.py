@@ -146,7 +146,7 @@ def arches(upper_strip: np.ndarray, lower_strip: np.ndarray, lip_y: float) -> di
             for k in range(7):
                 line = float(edge_at(np.array(starts[k] + width[k] / 2))) + up * EDGE_RISE[k] * 1e-3
                 v, c = _tooth(arch, k, starts[k], width[k], height[k], line, up, side)
-                faces.append(np.where((f := _tooth_faces(up * side < 0)) >= 0, f + sum(len(p) for p in points), -1))
+                faces.append(np.where((f := _tooth_faces(up * side > 0)) >= 0, f + sum(len(p) for p in points), -1))
                 points.append(v)
                 colours.append(c)
         out[f"teeth_{name}"] = Piece.plain(
