@@ -1,0 +1,155 @@
+"""Avatar files (our own, bound to triangles) and 3D Gaussian Splatting's .ply (Gaussians in space)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from engine.avatar.layout import as_planes
+from engine.core.errors import BadFile, BadInput
+from engine.core.files import read_archive, replacing, write_archive
+from engine.core.progress import SILENT, Reporter
+from engine.core.splats import Avatar, Gaussians
+
+FORMAT = 1
+_HALF = ("local_means", "local_quats", "log_scales", "opacity", "sh")
+_META = ("head", "topology_sha256", "blend_space", "licence", "meta")
+MAX_GAUSSIANS = 20_000_000
+_PLY_TYPES = {
+    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
+    "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4", "float32": "f4",
+    "float64": "f8",
+}  # fmt: skip
+
+
+def save_avatar(path: str | os.PathLike[str], avatar: Avatar) -> None:
+    """Write an avatar .npz, numbers as float16: positions to 1/2000 of a triangle's size, colours to 1/2000."""
+    arrays = {name: np.asarray(getattr(avatar, name), np.float16) for name in _HALF}
+    arrays |= {"triangle": avatar.triangle.astype(np.int32), "layer": avatar.layer.astype(np.uint8)}
+    meta: dict[str, Any] = {name: getattr(avatar, name) for name in _META}
+    meta |= {"layers": list(avatar.layers), "view_range": list(avatar.view_range)}
+    write_archive(path, "avatar", FORMAT, arrays, meta)
+
+
+def read_avatar(path: str | os.PathLike[str]) -> Avatar:
+    """An avatar .npz, laid out for the kernels. Raises BadFile."""
+    arrays, meta = read_archive(path, "avatar", FORMAT)
+    try:
+        values = {name: arrays[name].astype(np.float32) for name in _HALF}
+        for name in ("local_means", "local_quats", "log_scales", "sh"):
+            values[name] = as_planes(values[name])
+        triangle, layer = arrays["triangle"].astype(np.int32), arrays["layer"].astype(np.uint8)
+        kept = {name: meta[name] for name in _META}
+        avatar = Avatar(
+            triangle=triangle, layer=layer, layers=tuple(meta["layers"]), view_range=tuple(meta["view_range"]),
+            **values, **kept,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, BadInput) as error:
+        raise BadFile(path, f"is damaged ({error}); make or fetch it again") from None
+    _check_sh(path, avatar.sh, len(avatar))
+    if not all(np.isfinite(values[name]).all() for name in _HALF):
+        raise BadFile(path, "holds numbers that are not finite; make or fetch it again")
+    return avatar
+
+
+def _check_sh(path: object, sh: np.ndarray, n: int) -> None:
+    if sh.ndim != 3 or sh.shape[0] != n or sh.shape[1] not in (1, 4, 9, 16) or sh.shape[2] != 3:
+        raise BadFile(path, f"has spherical harmonics of shape {list(sh.shape)}; degrees 0 to 3 are read")
+
+
+def write_ply(path: str | os.PathLike[str], gaussians: Gaussians) -> None:
+    """Write Gaussians as the .ply of 3D Gaussian Splatting (Kerbl et al. 2023), binary little endian.
+
+    Opacity as a logit, scales as logarithms, f_rest channel by channel; positions in metres, engine axes (Y up).
+    """
+    g, n = gaussians, len(gaussians)
+    rest = g.sh[:, 1:].transpose(0, 2, 1).reshape(n, -1)
+    names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
+    names += [f"f_rest_{i}" for i in range(rest.shape[1])]
+    names += ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
+    opacity = np.clip(g.opacity.astype(np.float64), 1e-6, 1 - 1e-6)
+    columns = [
+        g.means, np.zeros((n, 3)), g.sh[:, 0], rest, np.log(opacity / (1 - opacity))[:, None],
+        np.log(np.maximum(g.scales, 1e-12)), g.quats,
+    ]  # fmt: skip
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
+    header += [f"property float {name}" for name in names]
+    with replacing(path) as part, open(part, "wb") as f:
+        f.write(("\n".join([*header, "end_header"]) + "\n").encode("ascii"))
+        f.write(np.concatenate([np.asarray(c, "<f4") for c in columns], 1).tobytes())
+
+
+def read_ply(path: str | os.PathLike[str], report: Reporter = SILENT) -> Gaussians:
+    """Gaussians of a 3DGS .ply of degree 0 to 3. Gaussians with numbers that are not finite are left out, with a
+    warning. Raises BadFile."""
+    table = _ply_table(path)
+    names = table.dtype.names or ()
+    rest = sum(name.startswith("f_rest_") for name in names)
+    terms = 1 + rest // 3
+    if rest % 3 or terms not in (1, 4, 9, 16):
+        raise BadFile(path, f"has {rest} f_rest values; 0, 9, 24 or 45 (degrees 0 to 3) are read")
+
+    def columns(*wanted: str) -> np.ndarray:
+        if missing := [name for name in wanted if name not in names]:
+            raise BadFile(path, f"lacks '{missing[0]}'; it is no 3D Gaussian Splatting file")
+        return np.stack([table[name].astype(np.float32) for name in wanted], -1)
+
+    n = len(table)
+    sh = np.zeros((n, terms, 3), np.float32)
+    sh[:, 0] = columns("f_dc_0", "f_dc_1", "f_dc_2")
+    if rest:
+        sh[:, 1:] = columns(*(f"f_rest_{i}" for i in range(rest))).reshape(n, 3, terms - 1).transpose(0, 2, 1)
+    quats = columns("rot_0", "rot_1", "rot_2", "rot_3")
+    length = np.linalg.norm(quats, axis=1, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        scales = np.exp(columns("scale_0", "scale_1", "scale_2"))
+        opacity = 1 / (1 + np.exp(-columns("opacity")[:, 0]))
+        parts = [columns("x", "y", "z"), quats / length, scales, opacity[:, None], sh.reshape(n, -1)]
+    good = np.logical_and.reduce([np.isfinite(part).all(1) for part in parts])
+    if not good.all():
+        report.warn(f"{path}: {int((~good).sum())} of {n} Gaussians are not finite and were left out")
+    means, quats, scales, opacity, _ = (part[good] for part in parts)
+    return Gaussians(as_planes(means), as_planes(quats), as_planes(scales), opacity[:, 0], as_planes(sh[good]))
+
+
+def _ply_table(path: str | os.PathLike[str]) -> np.ndarray:
+    """The vertex element of a binary little-endian .ply as a structured array. Raises BadFile."""
+    try:
+        with open(path, "rb") as f:
+            head = f.read(65_536)
+            end = head.find(b"end_header\n")
+            if not head.startswith(b"ply") or end < 0:
+                raise BadFile(path, "is not a .ply file")
+            count, fields = _ply_header(path, head[:end].decode("ascii", "replace").splitlines())
+            kind = np.dtype(fields)
+            f.seek(0, os.SEEK_END)
+            begin = end + len(b"end_header\n")
+            if f.tell() - begin < count * kind.itemsize:
+                raise BadFile(path, f"is cut off: {count} Gaussians need {count * kind.itemsize} bytes")
+            f.seek(begin)
+            return np.frombuffer(f.read(count * kind.itemsize), kind)
+    except OSError as error:
+        raise BadFile(path, f"cannot be read ({error.strerror or error})") from None
+
+
+def _ply_header(path: object, lines: list[str]) -> tuple[int, list[tuple[str, str]]]:
+    count, fields, element, before = -1, [], "", False
+    for words in (line.split() for line in lines):
+        if words[:1] == ["format"] and words[1:2] != ["binary_little_endian"]:
+            raise BadFile(path, f"is a {' '.join(words[1:2])} .ply; binary_little_endian is read")
+        if words[:1] == ["element"] and len(words) == 3 and words[2].isdigit():
+            element = words[1]
+            if element == "vertex":
+                count = int(words[2])
+            before = before or count < 0
+        if words[:1] == ["property"] and element == "vertex":
+            if len(words) != 3 or words[1] not in _PLY_TYPES:
+                raise BadFile(path, f"has a property that is not a number: {' '.join(words)}")
+            fields.append((words[2], "<" + _PLY_TYPES[words[1]]))
+    if count < 0 or before or not fields or len({name for name, _ in fields}) < len(fields):
+        raise BadFile(path, "has no plain list of vertices first; it is no 3D Gaussian Splatting file")
+    if count > MAX_GAUSSIANS:
+        raise BadFile(path, f"claims {count} Gaussians; at most {MAX_GAUSSIANS} are read")
+    return count, fields

@@ -1,0 +1,75 @@
+"""Avatars by name: the default one (built once for a head, into the user's cache), the user's, or a file."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+from engine.assets import registry
+from engine.avatar.files import read_avatar, save_avatar
+from engine.core.anatomy import Head
+from engine.core.errors import BadFile, BadInput
+from engine.core.files import sha256_of, sha256_of_arrays
+from engine.core.splats import Avatar
+
+DEFAULT = "default"
+# Source files whose change makes another default avatar: its cache is named after their digest.
+_BUILDERS = ("attach", "default", "light", "raycast", "sampling", "strands", "surface")
+
+
+def load_avatar(name_or_path: str | os.PathLike[str] = DEFAULT, head: Head | None = None) -> Avatar:
+    """An avatar by its registered name, or from an avatar .npz; "default" is built for `head` (None: the default head).
+
+    The same file gives the same (shared, frozen) object. Raises BadInput for an unknown name or an avatar that was
+    made for another head, BadFile for a damaged file.
+    """
+    from engine.head.library import load_head
+
+    head = load_head() if head is None else head
+    text = os.fspath(name_or_path)
+    if text == DEFAULT:
+        path = _built_default(head)
+    elif text.endswith((".npz", ".ply")) or os.sep in text or Path(text).is_file():
+        path = Path(text)
+    else:
+        path = registry.resolve(text, "avatar")
+    if path.suffix == ".ply":
+        raise BadFile(path, "holds Gaussians in space, which do not move with a face; give an avatar .npz")
+    try:
+        stat = path.stat()
+    except OSError:
+        raise BadFile(path, "no such avatar file") from None
+    avatar = _read(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+    if avatar.topology_sha256 != head.topology_sha256:
+        raise BadInput(f"the avatar '{text}' was made for the head '{avatar.head}', not for '{head.name}'")
+    return avatar
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: str, mtime_ns: int, size: int) -> Avatar:
+    # Keyed by time and size so that a file that changed on disk is read again.
+    return read_avatar(path)
+
+
+def _built_default(head: Head) -> Path:
+    """Path of the default avatar of this head; built first if it is not there or is damaged."""
+    look = sha256_of_arrays(head.template, head.albedo, head.faces, head.face_material)
+    path = registry.user_cache() / f"avatar-default-{_builder_digest()[:12]}-{look[:12]}.npz"
+    if path.is_file():
+        try:
+            read_avatar(path)
+            return path
+        except BadFile:
+            path.unlink(missing_ok=True)
+    from engine.avatar.default import build_default_avatar
+
+    save_avatar(path, build_default_avatar(head))
+    return path
+
+
+@functools.cache
+def _builder_digest() -> str:
+    here = Path(__file__).parent
+    return hashlib.sha256("".join(sha256_of(here / f"{name}.py") for name in _BUILDERS).encode()).hexdigest()

@@ -1,0 +1,104 @@
+"""Long thin Gaussians: along a head's blades of hair (brows, lashes) and as cropped hair on its scalp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.avatar.surface import HAIR, Surface, material_ids
+from engine.core.anatomy import Head
+
+Array = np.ndarray
+
+# A hair is thinner than a pixel of most pictures, and the rasteriser widens it to one: less opacity keeps its weight.
+BLADE_WIDTH = 0.30  # of the blade's, as a standard deviation
+OPACITY = {"brow": 0.60, "lash": 0.38}
+CROP_LENGTH, CROP_WIDTH, CROP_OPACITY = 0.0020, 0.00022, 0.45  # metres: standard deviations
+CROP_LIFT = 0.0008
+
+
+@dataclass(frozen=True)
+class Strands:
+    """triangle [n], barycentric [n, 3], points [n, 3], axes [n, 3, 3] (first: along), scales [n, 3] metres,
+    opacity [n], tint [n]: factor of the albedo."""
+
+    triangle: Array
+    bary: Array
+    points: Array
+    axes: Array
+    scales: Array
+    opacity: Array
+    tint: Array
+
+    def __len__(self) -> int:
+        return len(self.triangle)
+
+
+def blades(head: Head, count: int) -> Strands:
+    """Strands along the triangles of brow and lash blades, three to a triangle (one if that took over 10 % of `count`).
+
+    Of a quad only the first triangle is used: the line from the middle of its short side to the opposite corner
+    already runs along the blade.
+    """
+    hair = np.flatnonzero(np.isin(head.face_material, material_ids(head, HAIR))[head.triangle_face])
+    hair = hair[np.diff(head.triangle_face[hair], prepend=-1) > 0]
+    each = 3 if 3 * len(hair) < 0.1 * count else 1
+    corners = head.template[head.triangles[hair]].astype(np.float64)
+    sides = np.linalg.norm(np.roll(corners, -1, 1) - corners, axis=2)  # side k: corner k to k + 1
+    rows, short = np.arange(len(hair)), sides.argmin(1)
+    ends = np.zeros((2, len(hair), 3))  # barycentric: middle of the short side, opposite corner
+    ends[0, rows, short] = ends[0, rows, (short + 1) % 3] = 0.5
+    ends[1, rows, (short + 2) % 3] = 1
+    t = ((np.arange(each) + 0.5) / each)[None, :, None]
+    bary = (1 - t) * ends[0][:, None] + t * ends[1][:, None]
+    root, tip = np.einsum("enk,nkc->enc", ends, corners)
+    length = np.maximum(np.linalg.norm(tip - root, axis=1), 1e-6)
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    width = BLADE_WIDTH * sides.min(1)
+    scales = np.stack([0.55 * length / each, 0.5 * width, width], -1)
+    names = [head.materials[i].name for i in head.face_material[head.triangle_face[hair]]]
+    return Strands(
+        np.repeat(hair, each).astype(np.int32), bary.reshape(-1, 3),
+        np.einsum("nek,nkc->nec", bary, corners).reshape(-1, 3),
+        np.repeat(_axes((tip - root) / length[:, None], normal), each, 0), np.repeat(scales, each, 0),
+        np.repeat([OPACITY[name] for name in names], each), np.ones(len(hair) * each),
+    )  # fmt: skip
+
+
+def cropped(head: Head, surface: Surface, count: int, rng: np.random.Generator) -> Strands:
+    """`count` short hairs on the scalp (none if the head has none), lying away from the crown."""
+    corners = head.template[head.triangles].astype(np.float64)
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    mass = np.linalg.norm(cross, axis=1) * surface.scalp[head.triangles].min(1)
+    if mass.sum() < 1e-4:  # square metres, twice the area
+        count = 0
+        mass = mass + 1
+    edges = np.cumsum(mass) / mass.sum()
+    triangle = np.searchsorted(edges, (np.arange(count) + rng.random(count)) / max(count, 1)).clip(0, len(mass) - 1)
+    u, v = np.sqrt(rng.random(count)), rng.random(count)
+    bary = np.stack([1 - u, u * (1 - v), u * v], 1)
+    index = head.triangles[triangle]
+    normal = np.einsum("nk,nkc->nc", bary, surface.normals[index])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    points = np.einsum("nk,nkc->nc", bary, corners[triangle]) + CROP_LIFT * normal
+    top = head.template[:, 1].max()
+    crown = np.array([0.012, top - 0.01, head.template[head.template[:, 1] > top - 0.03, 2].mean() - 0.03])
+    lean = points - crown + rng.normal(0, 0.018, points.shape)
+    lean -= (lean * normal).sum(1, keepdims=True) * normal
+    lean /= np.maximum(np.linalg.norm(lean, axis=1, keepdims=True), 1e-9)
+    along = lean + rng.uniform(0.1, 0.5, (count, 1)) * normal
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    across = np.cross(along, normal)
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
+    scales = np.array([CROP_LENGTH, CROP_WIDTH, CROP_WIDTH]) * rng.uniform(0.7, 1.2, (count, 1))
+    return Strands(
+        triangle.astype(np.int32), bary, points, _axes(along, np.cross(across, along)), scales,
+        np.full(count, CROP_OPACITY), np.exp(rng.normal(-0.35, 0.45, count)),
+    )  # fmt: skip
+
+
+def _axes(along: Array, normal: Array) -> Array:
+    """Rotations [n, 3, 3] with columns along, normal and their cross product (det +1 for unit, orthogonal input)."""
+    return np.stack([along, normal, np.cross(along, normal)], -1)
