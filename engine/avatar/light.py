@@ -35,7 +35,7 @@ BOUNCE_INSIDE = np.array([0.20, 0.085, 0.070])
 
 @dataclass(frozen=True)
 class Lit:
-    """What a pose's vertices receive. irradiance [v, 3]; visible [v, k] uint8 along `directions` [k, 3]; normals [v, 3]."""
+    """What a pose's vertices receive: irradiance [v, 3], visible [v, k] uint8 along k directions, normals [v, 3]."""
 
     irradiance: Array
     visible: Array
@@ -102,7 +102,7 @@ def glossy(lit: Lit, directions: Array, views: Array, power: Array) -> Array:
 def _glossy(
     visible: Array, normals: Array, towards: Array, light: Array, views: Array, power: Array, out: Array
 ) -> None:
-    """Twin of tests' plain formula; the exponential is (1 + x / 8)^8, cut at 0."""
+    """The exponential is (1 + x / 8)^8, cut at 0."""
     one, eighth = np.float32(1), np.float32(0.125)
     dx, dy, dz, red, green, blue = towards[0], towards[1], towards[2], light[0], light[1], light[2]
     for i in range(len(normals)):

@@ -60,7 +60,7 @@ def _barycentric(density: Array, rng: np.random.Generator) -> Array:
 def _eliminate(points: Array, normals: Array, group: Array, spacing: Array, cell: float, count: int) -> Array:
     """[n] bool: the `count` points that remain after removing, again and again, the most crowded one."""
     n = len(points)
-    start, members, cells, low, shape = _grid(points, cell)
+    start, members, cells, shape = _grid(points, cell)
     weight = np.zeros(n, np.float32)
     near = np.empty(4096, np.int32)
     for i in range(n):
@@ -88,7 +88,7 @@ def _eliminate(points: Array, normals: Array, group: Array, spacing: Array, cell
 
 
 @fast
-def _grid(points: Array, cell: float) -> tuple[Array, Array, Array, Array, Array]:
+def _grid(points: Array, cell: float) -> tuple[Array, Array, Array, Array]:
     """Points sorted into cubes: members[start[c]:start[c + 1]] lie in cube c; cells [n, 3] is each point's cube."""
     low = np.array([points[:, 0].min(), points[:, 1].min(), points[:, 2].min()])
     n = len(points)
@@ -108,7 +108,7 @@ def _grid(points: Array, cell: float) -> tuple[Array, Array, Array, Array, Array
         c = (cells[i, 0] * shape[1] + cells[i, 1]) * shape[2] + cells[i, 2]
         members[cursor[c]] = i
         cursor[c] += 1
-    return start, members, cells, low, shape
+    return start, members, cells, shape
 
 
 @fast
