@@ -33,13 +33,14 @@ class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
         info = yield from call(shared.engine(), "head", {"head": self.head}, self._warn)
         arrays = open_arrays(info["arrays"], shared.engine().session, head.ARRAYS)
         scene = bpy.data.scenes[scene_name]
-        collection = bpy.data.collections.new(f"{info['name']} head")
+        name = head.label(info)
+        collection = bpy.data.collections.new(name)
         scene.collection.children.link(collection)
         mesh, rig = head.build(info, arrays, collection)
         discard(info["arrays"], shared.engine().session)
         rig.location = cursor
         bpy.context.view_layer.update()
-        control = control_empty.create(f"{info['name']} control", mesh, collection)
+        control = control_empty.create(f"{name} control", mesh, collection)
         select_only(bpy.context, control)
         return (
             f"Added {mesh.name}: {len(mesh.data.vertices)} vertices, {len(mesh.data.shape_keys.key_blocks) - 1} shapes"

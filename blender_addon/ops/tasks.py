@@ -118,7 +118,8 @@ class EngineOperator:
             self._show(next(self._task) if first else self._task.send(board.running.stop))
             if not first:
                 context.window_manager.progress_update(int(100 * board.running.fraction))
-            context.workspace.status_text_set(f"{self.title}: {board.running.stage} {board.running.fraction:.0%}   (Esc stops)")
+            now = board.running
+            context.workspace.status_text_set(f"{self.title}: {now.stage} {now.fraction:.0%}   (Esc stops)")
             _redraw(context)
             return None
         except StopIteration as end:

@@ -23,12 +23,12 @@ DIRECTIONS = {
 DEFAULT = ((0.0, 0.0, 1.0), 0.05)
 
 
-def build(info: Mapping[str, Any], joints: np.ndarray, collection: bpy.types.Collection) -> bpy.types.Object:
-    """info: joint_names, parents (index or -1), name; joints [j, 3] metres, engine axes. Bones are added in edit mode,
+def build(name: str, info: Mapping[str, Any], joints: np.ndarray, collection: bpy.types.Collection) -> bpy.types.Object:
+    """info: joint_names, parents (index or -1); joints [j, 3] metres, engine axes. Bones are added in edit mode,
     because Blender offers no other way.
     """
-    data = bpy.data.armatures.new(f"{info['name']} rig")
-    rig = bpy.data.objects.new(f"{info['name']} rig", data)
+    data = bpy.data.armatures.new(f"{name} rig")
+    rig = bpy.data.objects.new(f"{name} rig", data)
     collection.objects.link(rig)
     data.display_type = "STICK"
     rig.show_in_front = True
@@ -40,8 +40,8 @@ def build(info: Mapping[str, Any], joints: np.ndarray, collection: bpy.types.Col
     bpy.ops.object.mode_set(mode="EDIT")
     try:
         bones = []
-        for name, place in zip(info["joint_names"], to_blender(joints.astype(np.float64)), strict=True):
-            bone = data.edit_bones.new(BONES.get(name, name))
+        for joint, place in zip(info["joint_names"], to_blender(joints.astype(np.float64)), strict=True):
+            bone = data.edit_bones.new(BONES.get(joint, joint))
             direction, length = DIRECTIONS.get(bone.name, DEFAULT)
             unit = np.asarray(direction) / np.linalg.norm(direction)
             bone.head, bone.tail, bone.roll = place, place + unit * length, 0.0

@@ -33,7 +33,7 @@ def build(
     info: the `head` job's answer (name, topology_sha256, shape_names, materials, joint_names, parents).
     arrays: as in `ARRAYS`, engine axes, metres. faces -1 in the fourth column of a triangle.
     """
-    name = str(info["name"])
+    name = label(info)
     mesh = bpy.data.meshes.new(name)
     _geometry(mesh, arrays)
     for spec in info["materials"]:
@@ -42,13 +42,19 @@ def build(
     ob = bpy.data.objects.new(name, mesh)
     collection.objects.link(ob)
     _shape_keys(ob, info["shape_names"], arrays)
-    rig = armature.build(info, np.asarray(arrays["joints"]), collection)
+    rig = armature.build(name, info, np.asarray(arrays["joints"]), collection)
     _skin(ob, rig, info["joint_names"], np.asarray(arrays["weights"]))
     ob[HEAD_MARK] = str(info["topology_sha256"])
-    ob["soliloquy_head_name"] = name
+    ob["soliloquy_head_name"] = str(info["name"])
     ob["soliloquy_avatar"] = "default"
     mesh.update()
     return ob, rig
+
+
+def label(info: Mapping[str, Any]) -> str:
+    """What the head's objects are called: 'Head' for the default one, else its own name."""
+    name = str(info["name"])
+    return "Head" if name == "default" else name
 
 
 def _geometry(mesh: bpy.types.Mesh, arrays: Mapping[str, np.ndarray]) -> None:

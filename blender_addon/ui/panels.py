@@ -41,6 +41,21 @@ def _split(layout: bpy.types.UILayout) -> bpy.types.UILayout:
     return layout.column(align=True)
 
 
+def _layer_row(layout: bpy.types.UILayout, word: str, *cells: object) -> None:
+    """A word and three cells under each other; a cell is a text or a function that draws it."""
+    split = layout.split(factor=0.27)
+    split.label(text=word)
+    first, rest = split.split(factor=0.22), None
+    for i, cell in enumerate(cells):
+        if i == 1:
+            rest = first.row(align=True)
+        place = first.row() if i == 0 else rest
+        if callable(cell):
+            cell(place)
+        else:
+            place.label(text=cell)
+
+
 class SOLILOQUY_PT_main(_Panel, bpy.types.Panel):
     bl_idname = "SOLILOQUY_PT_main"
     bl_label = "Soliloquy"
@@ -178,18 +193,17 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         layout = self.layout
         control = find.active_control(context)
         column = layout.column(align=True)
-        head = column.split(factor=0.4)
-        head.label(text="")
-        row = head.row()
-        row.label(text="Amount")
-        row.label(text="Seed")
+        _layer_row(column, "", lambda cell: cell.label(text="On"), "Amount", "Seed")
         for layer, word in zip(LAYERS, ("Blink", "Eyes", "Head"), strict=True):
-            split = column.split(factor=0.4, align=True)
-            split.prop(control, f'["{layer}_on"]', text=word, toggle=True)
-            row = split.row(align=True)
-            row.active = bool(control.get(f"{layer}_on", True))
-            _prop(row, control, f"{layer}_strength", " ")
-            _prop(row, control, f"{layer}_seed", " ")
+            _layer_row(
+                column,
+                word,
+                lambda cell, layer=layer: cell.prop(control, f'["{layer}_on"]', text=""),
+                *(
+                    lambda cell, name=f"{layer}_{part}": _prop(cell, control, name, " ")
+                    for part in ("strength", "seed")
+                ),
+            )
         column = _split(layout)
         for dial in DIALS:
             _prop(column, control, dial)

@@ -10,8 +10,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from engine.head.evaluate import vertices  # noqa: E402
-from engine.head.library import load_head  # noqa: E402
+from engine.head.evaluate import vertices
+from engine.head.library import load_head
 
 given = np.load(sys.argv[1])
 names = ("arkit", "extra", "pose", "translation")

@@ -1,4 +1,4 @@
-"""Drives a Blender window as a person does: BLENDER --python panel_session.py -- OUT_FOLDER [real].
+"""Drives a Blender window as a person does: BLENDER --python panel_session.py -- OUT_FOLDER [real VOICE].
 
 It adds a head, loads a voice, keys emotions, types a direction, generates with the modal operator, stops one with
 Escape, undoes, and photographs the side panel. What happened is written to OUT_FOLDER/report.json. With "real" the
@@ -83,7 +83,7 @@ def steps():
     yield from task_ends()
     control = find.active_control(bpy.context)
     note("head", control is not None and find.head_of(control).name)
-    voice = stage.write_voice(OUT / "voice.wav") if len(sys.argv) < 2 or not REAL else Path(sys.argv[-1])
+    voice = Path(sys.argv[-1]) if REAL else stage.write_voice(OUT / "voice.wav")
     bpy.ops.soliloquy.load_voice(filepath=str(voice), frame=1)
     scene = bpy.context.scene
     for frame, emotion in ((1, "neutral"), (20, "happy"), (40, "surprised")):
