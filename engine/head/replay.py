@@ -15,7 +15,10 @@ def check_topology(take: Take, head: Head) -> None:
     """Raises BadInput if the take was made for another head's topology."""
     made_for = take.meta.get("topology_sha256")
     if made_for and made_for != head.topology_sha256:
-        raise BadInput(f"this take was made for the head '{take.meta.get('head')}', not for '{head.name}'")
+        raise BadInput(
+            f"this take was made for another mesh (head '{take.meta.get('head')}', topology {made_for[:8]}) than "
+            f"'{head.name}' (topology {head.topology_sha256[:8]}): generate it again on this head"
+        )
 
 
 def take_vertices(take: Take, head: Head, rows: np.ndarray) -> np.ndarray:
