@@ -110,6 +110,11 @@ def from_arpabet(symbol: str) -> str:
     return _table()[2].get(text, symbol)
 
 
+def class_names() -> tuple[str, ...]:
+    """Every class in the table's order: the columns of a phone classifier."""
+    return tuple(_table()[0])
+
+
 def is_pause(symbol: str) -> bool:
     return all(c.event == "pause" for c, _ in parts(symbol))
 
@@ -151,5 +156,5 @@ def targets(segments: Sequence[Segment], times: np.ndarray) -> np.ndarray:
             weight = alpha[near, group] * np.exp(-reach) + 1e-9 / (1.0 + reach)
             weight /= weight.sum(1, keepdims=True)
             columns = [i for i, g in enumerate(GROUP_OF) if g == group]
-            out[at : at + 500, columns] = weight @ goal[np.ix_(near, columns)]
+            out[at : at + 500, columns] = weight @ goal[near][:, columns]
     return np.clip(out, 0.0, 1.0)

@@ -11,6 +11,7 @@ a run that goes on from a pause into an event's window begins where the window b
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +34,7 @@ LAG_S = 0.300
 _OPEN_CLASSES = {"open", "open_back", "near_open_front"}
 _OPEN_VOWEL_S = 0.080  # without stress marks, length tells the stressed open vowels
 _ROUND_CLASSES = {"labiovelar", "close_back_rounded", "close_mid_back_rounded", "close_front_rounded", "postalveolar"}
+_FLAT_CLASSES = {"close_front", "close_mid_front", "open_mid_front", "near_open_front", "open"}
 _ROUNDED = 0.4
 
 
@@ -107,10 +109,11 @@ def read_manifest(path: str | Path) -> list[Reference]:
             row = json.loads(line)
             ipa = row.get("alphabet", "arpabet") == "ipa"
             phones = [(p if ipa else from_arpabet(p), float(a), float(b)) for p, a, b in row["phones"]]
-            out.append(Reference(path.parent / row["file"], float(row["duration"]), row.get("transcript", ""), tuple(phones)))
+            sound, seconds = path.parent / row["file"], float(row["duration"])
+            out.append(Reference(sound, seconds, row.get("transcript", ""), tuple(phones)))
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadFile(path, f"line {number} is not a clip with file, duration and phones ({error!r})") from None
-        if any(b < a for _, a, b in phones) or any(q[1] < p[1] for p, q in zip(phones, phones[1:], strict=False)):
+        if any(b < a for _, a, b in phones) or any(q[1] < p[1] for p, q in itertools.pairwise(phones)):
             raise BadFile(path, f"line {number} ({row['file']}) has phones out of order")
     if not out:
         raise BadFile(path, "holds no clips")
@@ -159,6 +162,8 @@ class _Tally:
     contact_free: int = 0
     rounds: int = 0
     round_hits: int = 0
+    flats: int = 0
+    flat_rounds: int = 0
     free: int = 0
     false: int = 0
     false_events: int = 0
@@ -191,10 +196,12 @@ def _windows(events: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 def _closures(tally: _Tally, reference: Reference, track: Track, grid: np.ndarray, speech: np.ndarray) -> None:
     events = contacts(reference.segments, "closure")
     window = _in_any(grid, _windows(events))
-    closed = (track.on("closed", grid) >= 0.5) & (speech | window)
+    # A p after silence may be labelled from long before its window: that stretch is silence to the ear.
+    spoken = speech & ~_in_any(grid, [(a, b) for c, a, b in split(reference.segments) if c.event == "closure"])
+    closed = (track.on("closed", grid) >= 0.5) & (spoken | window)
     tally.events += len(events)
     tally.hits += _count_hits(closed, grid, events)
-    tally.free += int((speech & ~window).sum())
+    tally.free += int((spoken & ~window).sum())
     tally.false += int((closed & ~window).sum())
     vowels = _in_any(grid, [(a, b) for c, a, b in split(reference.segments) if c.vowel])
     for a, b in runs(closed):
@@ -220,6 +227,10 @@ def _rounding(tally: _Tally, reference: Reference, track: Track, grid: np.ndarra
             near = (grid >= start - 0.04) & (grid <= end + 0.04)
             tally.rounds += 1
             tally.round_hits += bool(near.any() and value[near].max() >= _ROUNDED)
+        elif cls.name in _FLAT_CLASSES and end - start >= _OPEN_VOWEL_S:
+            inside = (grid >= start) & (grid <= end)
+            tally.flats += 1
+            tally.flat_rounds += bool(inside.any() and np.median(value[inside]) >= _ROUNDED)
 
 
 def _opening(tally: _Tally, reference: Reference, track: Track, grid: np.ndarray) -> None:
@@ -244,7 +255,8 @@ def score_tracks(pairs: Iterable[tuple[Reference, Track]]) -> dict[str, Any]:
     """Figures over clips, keys as in docs/design.md ("measure lipsync"); shares in [0, 1].
 
     closure, closure_low95 (Wilson), false_closure (of speech frames outside windows), false_events_per_s (per second
-    of speech) and false_on_vowels_per_s, labiodental, rounding, correlation (mean over clips by length), lag_ms
+    of speech) and false_on_vowels_per_s, labiodental, rounding (share of rounded phones whose
+    lips round; false_rounding: of long spread or open vowels), correlation (mean over clips by length), lag_ms
     (positive: the face is late), lag_median_ms, open_mm (None unless the track is in mm), opening.
     """
     tally, in_mm = _Tally(), False
@@ -277,6 +289,7 @@ def _figures(t: _Tally, in_mm: bool) -> dict[str, Any]:
         "labiodental_events": t.contacts,
         "false_labiodental": share(t.contact_false, t.contact_free),
         "rounding": share(t.round_hits, t.rounds),
+        "false_rounding": share(t.flat_rounds, t.flats),
         "correlation": round(sum(c * w for c, w in t.correlations) / weights, 4),
         "lag_ms": lag,
         "lag_median_ms": round(1000 * float(np.median(t.lags)), 1) if t.lags else None,
@@ -307,7 +320,7 @@ def score(references: Sequence[Reference], track_of: Callable[[Reference], Track
 
 
 def track_of_articulation(times: np.ndarray, channels: dict[str, np.ndarray]) -> Track:
-    """`Track` of `Speech.articulation`. times [t] s; channels: name -> [t] (jaw_open, lip_close, labiodental, round)."""
+    """`Track` of `Speech.articulation`. times [t] s; channels: name -> [t], names as in core.names.ARTICULATION."""
     return Track(
         times, channels["jaw_open"] * (1.0 - channels["lip_close"]), closed_of_channel(channels["lip_close"]),
         closed_of_channel(channels["labiodental"]), np.maximum(channels["round"], channels["funnel"]),
@@ -318,10 +331,9 @@ def true_track(reference: Reference) -> Track:
     """The labels themselves as a track: what scores 1.0 by construction (the measure's own check)."""
     times = np.arange(int(reference.duration * 1000) + 1) / 1000
     wanted = targets(reference.segments, times)
-    return Track(
-        times, wanted[:, 0], _in_any(times, contacts(reference.segments, "closure")).astype(float),
-        _in_any(times, contacts(reference.segments, "labiodental")).astype(float), np.maximum(wanted[:, 1], wanted[:, 2]),
-    )  # fmt: skip
+    shut, teeth = (_in_any(times, contacts(reference.segments, kind)) for kind in ("closure", "labiodental"))
+    rounding = np.maximum(wanted[:, 1], wanted[:, 2])
+    return Track(times, wanted[:, 0], shut.astype(float), teeth.astype(float), rounding)
 
 
 def stressed_open(segments: Sequence[Segment]) -> list[tuple[float, float]]:

@@ -68,7 +68,8 @@ def encode(audio: Audio, name: str = "default", report: Reporter = SILENT) -> Sp
     """Articulation [t, 11] at 50 Hz, 64-d features and prosody of a voice; t = ceil(50 duration).
 
     lip_close and labiodental are decoded events: 1.0 while the lips must touch, smooth ramps around. In pauses
-    longer than 0.2 s every channel goes to 0: the mouth is shut and still. Raises what `load_encoder` raises, Cancelled.
+    longer than 0.2 s every channel goes to 0: the mouth is shut and still. Raises Cancelled, and what
+    `load_encoder` raises.
     """
     heard = load_encoder(name)(audio, report)
     energy = prosody.energy(heard.mel)

@@ -35,16 +35,17 @@ class EventRule:
     trust: float = 0.5
     threshold: float = 0.35
     early: float = 0.02
-    shortest: float = 0.06
-    longest: float = 0.08
+    shortest: float = 0.05
+    longest: float = 0.065
     gap: float = 0.04
-    ramp: float = 0.06
+    ramp: float = 0.05
     per_second: float = 0.0
     limits: tuple[float, float] = (0.15, 0.7)
 
 
 CLOSURE = EventRule(per_second=1.5)
-LABIODENTAL = EventRule(prior=0.04, enter=0.008, leave=0.07, early=0.01, longest=0.10, threshold=0.4)
+LABIODENTAL = EventRule(prior=0.04, enter=0.008, leave=0.07, early=0.01, shortest=0.06, longest=0.10, threshold=0.4)
+DIP = 0.35  # of the lower of two peaks
 HELD = 0.6  # mean probability above which a long run is one long contact
 CALIBRATE_S = 20.0  # a clip with this much speech moves half of the way from the default threshold to its own
 
@@ -83,12 +84,12 @@ def _smooth(ratio: np.ndarray, rule: EventRule) -> np.ndarray:
     return both / (both + (1.0 - forward) * (1.0 - back))
 
 
-def peaks(posterior: np.ndarray, threshold: float) -> list[tuple[int, int, float]]:
-    """Runs around local maxima: [(first, last frame, height)]; a dip below 60 % of the lower peak parts two events."""
+def peaks(posterior: np.ndarray, p: np.ndarray, threshold: float) -> list[tuple[int, int, float]]:
+    """Runs around local maxima: [(first, last frame, height)]. posterior, p [t]: the chain's and the net's own."""
     runs = []
     above = np.flatnonzero(np.diff(np.concatenate([[0], posterior > 0.5 * threshold, [0]]).astype(np.int8)))
     for a, b in zip(above[::2], above[1::2], strict=True):
-        runs += _part(posterior, int(a), int(b))
+        runs += _part(p, int(a), int(b))
     out = []
     for a, b in runs:
         height = float(posterior[a:b].max())
@@ -98,29 +99,32 @@ def peaks(posterior: np.ndarray, threshold: float) -> list[tuple[int, int, float
     return out
 
 
-def _part(posterior: np.ndarray, a: int, b: int) -> list[tuple[int, int]]:
+def _part(p: np.ndarray, a: int, b: int) -> list[tuple[int, int]]:
+    """Divide a run where the net's probability falls to a third between two peaks: the chain blurs quick syllables."""
     if b - a < 10:
         return [(a, b)]
-    inner = posterior[a:b]
-    dip = int(inner[3:-3].argmin()) + 3
-    if inner[dip] < 0.6 * min(inner[:dip].max(), inner[dip + 1 :].max()):
-        return _part(posterior, a, a + dip) + _part(posterior, a + dip + 1, b)
+    inner = p[a:b]
+    before, after = np.maximum.accumulate(inner), np.maximum.accumulate(inner[::-1])[::-1]
+    depth = inner / np.maximum(np.minimum(before, after), 1e-6)
+    dip = int(depth[3:-3].argmin()) + 3
+    if depth[dip] < DIP:
+        return _part(p, a, a + dip) + _part(p, a + dip + 1, b)
     return [(a, b)]
 
 
 def decode(p: np.ndarray, rule: EventRule, speech_s: float | None = None) -> list[Interval]:
     """Events of one kind. p [t]: the net's probability at 100 Hz. speech_s: seconds of speech, for calibration."""
     posterior = chain_posterior(p, rule)
-    threshold = calibrated(posterior, rule, speech_s) if speech_s and rule.per_second else rule.threshold
-    return _draw(peaks(posterior, threshold), p, rule)
+    threshold = calibrated(posterior, p, rule, speech_s) if speech_s and rule.per_second else rule.threshold
+    return _draw(peaks(posterior, p, threshold), p, rule)
 
 
-def calibrated(posterior: np.ndarray, rule: EventRule, speech_s: float) -> float:
+def calibrated(posterior: np.ndarray, p: np.ndarray, rule: EventRule, speech_s: float) -> float:
     """Threshold at which events come at the usual rate, leaning on the default for short clips.
 
     Net outputs of different speakers differ in scale; how often people say p, b and m does not.
     """
-    heights = sorted((h for _, _, h in peaks(posterior, 0.05)), reverse=True)
+    heights = sorted((h for _, _, h in peaks(posterior, p, 0.05)), reverse=True)
     wanted = round(rule.per_second * speech_s)
     own = heights[wanted] if wanted < len(heights) else 0.05
     share = speech_s / (speech_s + CALIBRATE_S)

@@ -77,15 +77,17 @@ def loudness(mel: np.ndarray) -> np.ndarray:
     return np.log(np.mean(np.exp(mel - peak), -1)) + peak[..., 0]
 
 
-def normalise(mel: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def normalise(mel: np.ndarray, prior: np.ndarray, heard: np.ndarray | None = None) -> np.ndarray:
     """Remove the recording's level and colour: subtract each band's mean over the loud frames.
 
     mel: [t, 64] natural log power. prior [64]: the mean spectrum of speech about its own level; a short clip leans
-    on it, because its own mean would erase what it says. Returns [t, 64] float32 within RANGE.
+    on it, because its own mean would erase what it says. heard: the frames to measure where `mel` also holds others.
+    Returns [t, 64] float32 within RANGE.
     """
-    level = loudness(mel)
+    heard = mel if heard is None else heard
+    level = loudness(heard)
     loud = level > np.percentile(level, 95) - GATE
     n = float(loud.sum())
-    own = mel[loud].mean(0)
+    own = heard[loud].mean(0)
     mean = (n * own + PRIOR_FRAMES * (prior + own.mean())) / (n + PRIOR_FRAMES)
     return np.clip((mel - mean) / SCALE, *RANGE).astype(np.float32)

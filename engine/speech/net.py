@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from engine.core.errors import BadFile
 from engine.core.files import replacing
-from engine.core.phones import CHANNELS
+from engine.core.phones import CHANNELS, class_names
 from engine.speech.frontend import MELS
 
 FORMAT = 1
@@ -57,7 +57,11 @@ class Block(nn.Module):
 
 
 class ArticulationNet(nn.Module):
-    """Normalised log-mels [b, 2t, 64] -> event logits [b, 2t, 4], channel logits [b, t, 8], features [b, t, 64]."""
+    """Normalised log-mels [b, 2t, 64] -> event logits [b, 2t, 4], channel logits [b, t, 8], features [b, t, 64].
+
+    `trunk` and `phone_logits` serve training and alignment: a classifier over all phone classes makes the trunk tell
+    apart what only differs inside the mouth (m from n, p from t).
+    """
 
     def __init__(self, config: NetConfig):
         super().__init__()
@@ -68,17 +72,32 @@ class ArticulationNet(nn.Module):
         self.features = nn.Conv1d(config.width, config.features, 1)
         self.events = nn.Conv1d(config.features, 2 * len(EVENTS), 3, padding=1)
         self.channels = nn.Conv1d(config.features, len(CHANNELS), 3, padding=1)
+        self.phones = nn.Conv1d(config.width, len(class_names()), 1)
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        b, t, m = mel.shape
+    def trunk(self, mel: Tensor) -> Tensor:
+        """[b, 2t, 64] -> [b, width, t]."""
+        _, t, m = mel.shape
         assert m == MELS and t % 2 == 0, f"mels must be [b, 2t, {MELS}], got {tuple(mel.shape)}"
         x = self.entry(mel.transpose(1, 2))
         for block in self.blocks:
             x = block(x)
+        return self.norm(x)
+
+    def phone_logits(self, trunk: Tensor) -> Tensor:
+        """[b, width, t] -> [b, classes, t], classes as `phones.class_names()`."""
+        return self.phones(trunk)
+
+    def heads(self, trunk: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[b, width, t] -> the three outputs of `forward`."""
+        b, _, t = trunk.shape
         # tanh keeps the features in [-1, 1]: motion systems need no scaling, and f16 holds them well.
-        features = torch.tanh(self.features(self.norm(x)))
-        events = self.events(features).reshape(b, len(EVENTS), 2, t // 2).permute(0, 3, 2, 1).reshape(b, t, len(EVENTS))
+        features = torch.tanh(self.features(trunk))
+        events = self.events(features).reshape(b, len(EVENTS), 2, t).permute(0, 3, 2, 1)
+        events = events.reshape(b, 2 * t, len(EVENTS))
         return events, self.channels(features).transpose(1, 2), features.transpose(1, 2)
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.heads(self.trunk(mel))
 
 
 def save_net(path: str | Path, net: ArticulationNet, extra: Mapping[str, Any]) -> None:
@@ -116,8 +135,9 @@ def load_net(path: str | Path) -> tuple[ArticulationNet, dict[str, Any]]:
             path, f"was written by a newer Soliloquy (format {header['format']}, this one reads {FORMAT}); update it"
         )
     try:
-        config = json.loads(header["config"])
-        net = ArticulationNet(NetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+        config: dict[str, Any] = json.loads(header["config"])
+        config |= {k: tuple(v) for k, v in config.items() if isinstance(v, list)}
+        net = ArticulationNet(NetConfig(**config))
         missing, unexpected = net.load_state_dict(weights, strict=False)
         if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
             raise ValueError(f"weights do not fit: {(missing + unexpected)[:3]}")

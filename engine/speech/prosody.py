@@ -17,6 +17,7 @@ _HOP = _RATE // 50
 _ABSOLUTE = 0.15  # YIN's threshold: the first dip below it wins
 _VOICED = 0.35  # aperiodicity above which a frame counts as unvoiced
 _SPAN_DB = 40.0
+_SILENT_DB = -72.0  # loud frames below this: a recording without a voice
 _BLOCK = 2000
 
 
@@ -25,7 +26,9 @@ def energy(mel: np.ndarray) -> np.ndarray:
     level = loudness(mel) * (10 / np.log(10))
     level = 0.5 * (level[::2] + level[1::2])
     top = np.percentile(level, 97)
-    return np.clip(1 + (level - top) / _SPAN_DB, 0, 1).astype(np.float32) if top > -75 else np.zeros(len(level), np.float32)
+    if top < _SILENT_DB:
+        return np.zeros(len(level), np.float32)
+    return np.clip(1 + (level - top) / _SPAN_DB, 0, 1).astype(np.float32)
 
 
 def f0(samples: np.ndarray, rows: int, report: Reporter = SILENT) -> np.ndarray:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engine.speech.frontend import FLOOR, GATE, PRIOR_FRAMES, RANGE, SCALE
 
-NOISE_SNR_DB = (8.0, 45.0)
+NOISE_SNR_DB = (8.0, 60.0)
 WARP = (0.88, 1.14)
 NOISE_ONLY = 0.03  # share of windows that hold no voice at all
 

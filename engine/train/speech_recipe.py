@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,19 @@ import torch
 from torch import Tensor
 
 from engine.core.files import read_json, replacing, write_json
-from engine.core.phones import CHANNELS
+from engine.core.phones import CHANNELS, class_names
 from engine.core.progress import SILENT, Reporter
-from engine.speech.net import EVENTS, ArticulationNet, NetConfig, save_net
+from engine.speech.net import EVENTS, ArticulationNet, NetConfig, load_net, save_net
 from engine.studio.speech_corpus.build import clips
 from engine.train.speech_augment import augment, mask_bands, normalise
-from engine.train.speech_data import Store, build_store
+from engine.train.speech_data import LABELS, UNKNOWN_PHONE, Store, build_store
 
 WINDOW = 400  # mel frames, 4 s
 BATCH = 24
 EMA = 0.998
 EVENT_WEIGHTS = (2.0, 1.5, 1.0, 1.0)
+PHONE_WEIGHT = 0.3
+PAUSE = class_names().index("pause")
 CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5)
 
 
@@ -46,21 +48,32 @@ class Plan:
 
 
 def losses(net: ArticulationNet, mel: Tensor, labels: Tensor, noise_only: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Weighted binary cross entropies of events (hard) and channels (soft targets).
+    """Weighted cross entropies of events (hard), channels (soft targets) and phone classes.
 
-    mel [b, 2t, 64] normalised; labels [b, 2t, 13] in [0, 1] (speech_data.LABELS); noise_only [b]: all labels are 0 there.
+    mel [b, 2t, 64] normalised; labels [b, 2t, 14] as stored (speech_data.LABELS); noise_only [b]: labels 0.
     """
     with torch.autocast("cpu", torch.bfloat16):
-        events, channels, _ = net(mel)
-    labels = labels * (~noise_only)[:, None, None]
+        trunk = net.trunk(mel)
+        events, channels, _ = net.heads(trunk)
+        phones = net.phone_logits(trunk)
+    which = labels[:, ::2, LABELS.index("phone")].long().where(~noise_only[:, None], torch.tensor(PAUSE))
+    labels = labels / 255.0 * (~noise_only)[:, None, None]
     k = len(EVENTS)
     bce = torch.nn.functional.binary_cross_entropy_with_logits
-    trust = torch.where(noise_only[:, None], torch.ones(()), labels[..., -1])
-    event_loss = (bce(events.float(), labels[..., :k], reduction="none") * trust[..., None]).mean((0, 1))
+    trust = torch.where(noise_only[:, None], torch.ones(()), labels[..., LABELS.index("weight")])
+    known = trust[..., None] * ((labels[..., :k] - 0.5).abs() > 0.1)  # 128 of 255: nobody knows
+    event_loss = (bce(events.float(), labels[..., :k], reduction="none") * known).mean((0, 1))
     goal = labels[:, ::2, k : k + len(CHANNELS)]
     channel_loss = (bce(channels.float(), goal, reduction="none") * trust[:, ::2, None]).mean((0, 1))
     total = (event_loss * torch.tensor(EVENT_WEIGHTS)).sum() + (channel_loss * torch.tensor(CHANNEL_WEIGHTS)).sum()
-    parts = {"loss": float(total), "closure": float(event_loss[0]), "jaw": float(channel_loss[0])}
+    phone_loss = torch.nn.functional.cross_entropy(phones.float(), which, ignore_index=UNKNOWN_PHONE)
+    total = total + PHONE_WEIGHT * torch.nan_to_num(phone_loss)  # not a number where a batch knows no phone
+    parts = {
+        "loss": total.item(),
+        "closure": event_loss[0].item(),
+        "jaw": channel_loss[0].item(),
+        "phone": phone_loss.item(),
+    }
     return total, parts
 
 
@@ -70,7 +83,8 @@ class Trainer:
     def __init__(self, folder: Path, stores: list[Path], plan: Plan):
         self.folder, self.plan = folder, plan
         self.store = Store(stores)
-        self.seconds, self.steps, self.log = 0.0, 0, []
+        self.seconds, self.steps = 0.0, 0
+        self.log: list[dict[str, float]] = []
         torch.manual_seed(plan.seed)
         prior = self.store.prior(np.random.default_rng(plan.seed))
         self.net = ArticulationNet(NetConfig(prior=tuple(round(float(p), 4) for p in prior)))
@@ -82,6 +96,13 @@ class Trainer:
         if (folder / "state.safetensors").exists():
             self._resume()
 
+    def start_from(self, checkpoint: Path) -> None:
+        """Begin with the weights (and the prior) of a checkpoint."""
+        older, _ = load_net(checkpoint)
+        self.net.load_state_dict(older.state_dict())
+        self.mean.load_state_dict(older.state_dict())
+        self.net.config = self.mean.config = replace(self.net.config, prior=older.config.prior)
+
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """One augmented batch; drawn from the seed and the step number, so a resumed run sees what a whole one sees."""
         rng = np.random.default_rng([self.plan.seed, self.steps])
@@ -90,7 +111,6 @@ class Trainer:
         crops = [self.store.crop(WINDOW, str(s), rng) for s in rng.choice(names, BATCH, p=p / p.sum())]
         mel = torch.from_numpy(np.stack([m for m, _ in crops]))
         labels = torch.from_numpy(np.stack([v for _, v in crops])).float()
-        labels[..., len(EVENTS) :] /= 255.0
         mel, noise_only = augment(mel, g)
         return mask_bands(normalise(mel, torch.tensor(self.net.config.prior)), g), labels, noise_only
 
@@ -126,8 +146,9 @@ class Trainer:
         with replacing(self.folder / "state.safetensors") as part:
             save_file({k: v.contiguous().clone() for k, v in tensors.items()}, part, metadata=meta)
         write_json(self.folder / "log.json", self.log)
-        save_net(out, self.mean, {"training": {"steps": self.steps, "minutes": round(self.seconds / 60, 1),
-                                               "hours": {s: round(h, 2) for s, h in self.store.hours().items()}}})  # fmt: skip
+        hours = {s: round(h, 2) for s, h in self.store.hours().items()}
+        minutes = round(self.seconds / 60, 1)
+        save_net(out, self.mean, {"training": {"steps": self.steps, "minutes": minutes, "hours": hours}})
 
     def _resume(self) -> None:
         from safetensors import safe_open
@@ -149,20 +170,25 @@ class Trainer:
 
 
 def train_speech(
-    out: Path, folder: Path, plan: Plan | None = None, stores: list[Path] | None = None, report: Reporter = SILENT
-) -> dict[str, Any]:
+    out: Path, folder: Path, plan: Plan | None = None, stores: list[Path] | None = None, start: Path | None = None,
+    report: Reporter = SILENT,
+) -> dict[str, Any]:  # fmt: skip
     """Train and write the checkpoint `out`; `folder` keeps the store and the state. Returns steps and seconds.
 
-    stores: use these instead of synthesising one. A run that was stopped goes on where it was.
+    stores: use these instead of synthesising one. start: a checkpoint whose weights to begin with. A run that was
+    stopped goes on where it was.
     """
     plan = plan or Plan()
     torch.set_num_threads(1)
     if stores is None:
         stores = [folder / "synthesised"]
         if not (stores[0] / "index.json").exists():
-            build_store(stores[0], clips(plan.hours, plan.seed, report), plan.variants, plan.seed, report)
+            made = ((clip, None) for clip in clips(plan.hours, plan.seed, report))
+            build_store(stores[0], made, plan.variants, plan.seed, report)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(folder, stores, plan)
+    if start is not None and not trainer.steps:
+        trainer.start_from(start)
     saved = trainer.seconds
     recent: list[dict[str, float]] = []
     while trainer.seconds < plan.minutes * 60:
@@ -189,11 +215,15 @@ def main() -> None:
     parser.add_argument("--store", type=Path, action="append", help="an existing store (may be repeated)")
     for name, default in (("hours", 5.0), ("minutes", 40.0)):
         parser.add_argument(f"--{name}", type=float, default=default)
+    parser.add_argument("--start", type=Path, help="a checkpoint to begin with")
+    parser.add_argument("--shares", help='how often each source is drawn, as JSON, e.g. {"espeak": 0.3}')
+    parser.add_argument("--rate", type=float, default=Plan.rate)
     parser.add_argument("--variants", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
-    plan = Plan(hours=a.hours, variants=a.variants, minutes=a.minutes, seed=a.seed)
-    print(json.dumps(train_speech(a.out, a.folder, plan, a.store)))
+    shares = tuple(json.loads(a.shares).items()) if a.shares else Plan.shares
+    plan = Plan(a.hours, a.variants, a.minutes, a.seed, a.rate, shares)
+    print(json.dumps(train_speech(a.out, a.folder, plan, a.store, a.start)))
 
 
 if __name__ == "__main__":

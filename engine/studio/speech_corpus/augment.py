@@ -15,14 +15,17 @@ ROOM_SHARE = 0.4
 
 def respeed(
     samples: np.ndarray, segments: tuple[Segment, ...], factor: float
-) -> tuple[np.ndarray, tuple[Segment, ...]]:
-    """Play `factor` times as fast: pitch, formants and tempo rise together; segments follow."""
+) -> tuple[np.ndarray, tuple[Segment, ...], float]:
+    """Play `factor` times as fast: pitch, formants and tempo rise together; segments follow.
+
+    Returns (samples, segments, new length / old length).
+    """
     from scipy.signal import resample_poly
 
     ratio = Fraction(1.0 / factor).limit_denominator(40)
     out = resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
     scale = float(ratio)
-    return out, tuple((p, a * scale, b * scale) for p, a, b in segments)
+    return out, tuple((p, a * scale, b * scale) for p, a, b in segments), scale
 
 
 def room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -40,7 +43,7 @@ def room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def vary(
     samples: np.ndarray, segments: tuple[Segment, ...], rng: np.random.Generator
-) -> tuple[np.ndarray, tuple[Segment, ...]]:
-    """One random variant of a clip: speed, perhaps a room."""
-    out, moved = respeed(samples, segments, float(np.exp(rng.uniform(*np.log(SPEED)))))
-    return (room(out, rng) if rng.random() < ROOM_SHARE else out), moved
+) -> tuple[np.ndarray, tuple[Segment, ...], float]:
+    """One random variant of a clip, speed and perhaps a room: (samples, segments, new length / old length)."""
+    out, moved, scale = respeed(samples, segments, float(np.exp(rng.uniform(*np.log(SPEED)))))
+    return (room(out, rng) if rng.random() < ROOM_SHARE else out), moved, scale

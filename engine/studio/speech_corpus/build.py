@@ -23,9 +23,9 @@ ESPEAK_VARIANTS = (
     "", "+f1", "+f2", "+f3", "+f4", "+f5", "+m1", "+m2", "+m3", "+m4", "+m6", "+m7", "+m8", "+klatt", "+klatt2",
     "+klatt3", "+klatt4", "+Alex", "+Alicia", "+Andrea", "+Annie", "+Denis", "+Diogo", "+Gene", "+Henrique", "+Hugo",
     "+Jacky", "+Lee", "+Marco", "+Mario", "+Michael", "+Mike", "+Nguyen", "+Reed", "+adam", "+antonio", "+belinda",
-    "+benjamin", "+caleb", "+david", "+ed", "+edward", "+gustave", "+ian", "+iven", "+john", "+linda", "+max", "+michel",
-    "+miguel", "+norbert", "+pablo", "+paul", "+pedro", "+quincy", "+rob", "+robert", "+sandro", "+shelby", "+steph",
-    "+travis", "+victor", "+zac", "+grandma", "+grandpa", "+aunty",
+    "+benjamin", "+david", "+ed", "+edward", "+gustave", "+ian", "+iven", "+john", "+linda", "+max",
+    "+michel", "+miguel", "+norbert", "+pablo", "+paul", "+pedro", "+quincy", "+rob", "+robert", "+sandro", "+shelby",
+    "+steph", "+travis", "+victor", "+zac", "+grandma", "+grandpa", "+aunty",
 )  # fmt: skip
 SHARES = {"espeak": 0.34, "flite": 0.30, "festival": 0.36}  # of the hours, where all three are installed
 

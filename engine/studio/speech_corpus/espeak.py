@@ -99,7 +99,7 @@ def speak(
         lib.c.espeak_SetParameter(parameter, int(value), 0)
     raw = text.encode()
     lib.c.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None)
-    if not lib.wave or not lib.events:
+    if not lib.wave or all(is_pause(p or "_") for _, p in lib.events):
         raise BadInput(f"espeak said nothing for {text!r}")
     samples = np.concatenate(lib.wave).astype(np.float32) / 32768
     marks = [(s / lib.rate, p) for s, p in lib.events]

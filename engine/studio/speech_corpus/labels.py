@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.core.phones import CHANNELS, Segment, split, targets
+from engine.core.phones import CHANNELS, Segment, class_names, split, targets
 
 EVENTS = ("closure", "labiodental", "round", "voice")
 RATE_HZ = 100
@@ -40,6 +40,15 @@ def event_labels(segments: Sequence[Segment], frames: int) -> np.ndarray:
 
 def _mark(column: np.ndarray, start: float, end: float) -> None:
     column[max(0, round(start * RATE_HZ)) : max(0, round(end * RATE_HZ))] = 1
+
+
+def class_labels(segments: Sequence[Segment], frames: int) -> np.ndarray:
+    """Index of each frame's class in `class_names()`, pauses outside the segments. [frames] uint8."""
+    index = {name: i for i, name in enumerate(class_names())}
+    out = np.full(frames, index["pause"], np.uint8)
+    for cls, start, end in split(segments):
+        out[max(0, round(start * RATE_HZ)) : max(0, round(end * RATE_HZ))] = index[cls.name]
+    return out
 
 
 def continuous_labels(segments: Sequence[Segment], frames: int) -> np.ndarray:

@@ -25,8 +25,10 @@ _LONGEST_S, _SHORTEST_S = 20.0, 0.8
 
 # msu_ru_nsh's phone names; a doubled consonant is palatalised.
 _RU = {
-    "pau": "_", "a": "ɐ", "aa": "a", "ae": "ɪ", "ay": "ə", "e": "e", "ee": "ɛ", "i": "ɪ", "ii": "i", "oo": "o", "u": "ʊ",
-    "uu": "u", "ur": "ʉ", "y": "ɨ", "yy": "ɨ", "c": "ts", "ch": "tʃ", "sch": "ɕ", "sh": "ʃ", "zh": "ʒ", "h": "x", "hh": "x",
+    "pau": "_", "a": "ɐ", "aa": "a", "ae": "ɪ", "ay": "ə", "e": "e", "ee": "ɛ", "i": "ɪ", "ii": "i",
+    "oo": "o", "u": "ʊ",
+    "uu": "u", "ur": "ʉ", "y": "ɨ", "yy": "ɨ", "c": "ts", "ch": "tʃ", "sch": "ɕ", "sh": "ʃ", "zh": "ʒ",
+    "h": "x", "hh": "x",
     "j": "j",
 }  # fmt: skip
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 # Syllable pieces of English-looking nonsense words (frame letter W): every onset meets every vowel.
-_ONSETS = "b p m f v w d t k g s sh ch l r n h j y z th bl br pl pr fl fr sm sp st".split()
-_NUCLEI = "a e i o u oo ee ow ay ie aw oi ar or er".split()
-_CODAS = " , ,b,p,m,f,v,d,t,k,n,l,s,sh,mp,lf,ps".split(",")
+_ONSETS = "b p m f v w d t k g s sh ch l r n h j y z th bl br pl pr fl fr sm sp st"
+_NUCLEI = "a e i o u oo ee ow ay ie aw oi ar or er"
+_CODAS = "- - b p m f v d t k n l s sh mp lf ps"  # -: none
 
 
 @cache
@@ -35,8 +35,9 @@ def english(rng: np.random.Generator) -> str:
         if key == "NUM":
             return str(rng.choice(numbers))
         if key == "W":
-            syllables = [rng.choice(_ONSETS) + rng.choice(_NUCLEI) for _ in range(int(rng.integers(1, 4)))]
-            return "".join(syllables) + str(rng.choice(_CODAS)).strip()
+            onsets, nuclei, codas = _ONSETS.split(), _NUCLEI.split(), _CODAS.split()
+            syllables = [rng.choice(onsets) + rng.choice(nuclei) for _ in range(int(rng.integers(1, 4)))]
+            return "".join(syllables) + str(rng.choice(codas)).replace("-", "")
         words = bank[key].split("|") if key == "J" else bank[key].split()
         return str(words[int(rng.integers(len(words)))])
 

@@ -1,0 +1,58 @@
+"""Labels for recordings without phone times: the net's own, where it is sure (self-training).
+
+Three views of a recording (vocal-tract warps) vote; an event frame whose mean probability is not clear of 0.5 is
+marked unknown, channels are the mean of the views at half weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+
+from engine.audio.read import levelled
+from engine.speech import events as ev
+from engine.speech.embedded import run_chunked
+from engine.speech.frontend import log_mel, normalise
+from engine.speech.net import EVENTS, ArticulationNet, prior_array
+from engine.studio.speech_corpus.build import Clip
+from engine.train.speech_augment import warp
+from engine.train.speech_data import UNKNOWN_PHONE
+
+WARPS = (0.94, 1.0, 1.06)
+CONFIDENCE = 0.6  # |2 p - 1| of the mean of the views
+UNKNOWN = 128
+
+
+def own_labels(net: ArticulationNet, samples: np.ndarray) -> np.ndarray:
+    """Label rows (speech_data.LABELS) of a recording by the net itself. samples [n] float32 -> [t, 14] uint8."""
+    mel = log_mel(levelled(samples))
+    views = []
+    for factor in WARPS:
+        view = warp(torch.from_numpy(mel)[None], torch.tensor([factor]))[0].numpy()
+        p, c, _ = run_chunked(net, normalise(view, prior_array(net.config)))
+        views.append((p, c))
+    events, channels = (np.mean(values, axis=0) for values in zip(*views, strict=True))
+    hard = np.full(events.shape, UNKNOWN, np.uint8)
+    for i, name in enumerate(EVENTS):
+        p = events[:, i]
+        if name == "closure":  # a closure is a decoded event, its flanks unknown; elsewhere the lips are apart
+            posterior = ev.chain_posterior(p, ev.CLOSURE)
+            hard[posterior < 0.5 * (1 - CONFIDENCE), i] = 0
+            hard[(posterior > 0.5 * (1 + CONFIDENCE)) & (p > 0.5), i] = 255
+        else:
+            hard[p < 0.5 * (1 - CONFIDENCE), i] = 0
+            hard[p > 0.5 * (1 + CONFIDENCE), i] = 255
+    weight = np.full((len(mel), 1), 128, np.uint8)
+    phones = np.full((len(mel), 1), UNKNOWN_PHONE, np.uint8)
+    return np.concatenate([hard, np.repeat(np.round(channels * 255).astype(np.uint8), 2, 0), weight, phones], 1)
+
+
+def labelled(
+    net: ArticulationNet, source: str, recordings: Iterable[tuple[str, np.ndarray]]
+) -> Iterator[tuple[Clip, np.ndarray]]:
+    """Clips with the net's own labels, for `speech_data.build_store`."""
+    net.eval()
+    for name, samples in recordings:
+        yield Clip(source, name, name.split("/")[0], samples, ()), own_labels(net, samples)

@@ -1,0 +1,92 @@
+"""The event decoder: chain posterior against brute force, lengths, calibration, curves."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.speech import events as ev
+
+
+def bumps(centres, frames=400, width=4.0, height=0.9, floor=0.02):
+    t = np.arange(frames)
+    p = np.full(frames, floor)
+    for c in centres:
+        p = np.maximum(p, height * np.exp(-0.5 * ((t - 100 * c) / width) ** 2))
+    return p.astype(np.float32)
+
+
+def test_chain_posterior_equals_the_sum_over_all_paths():
+    rule = ev.CLOSURE
+    p = np.array([0.1, 0.6, 0.8, 0.3, 0.05, 0.5], np.float32)
+    ratio = ((p / (1 - p)) * (1 - rule.prior) / rule.prior) ** rule.trust
+    inside, total = np.zeros(len(p)), 0.0
+    for path in itertools.product((0, 1), repeat=len(p)):
+        # Frame 0's state follows one step of the chain from the prior, as in the recursion.
+        weight = 0.0
+        for before, share in ((1, rule.prior), (0, 1 - rule.prior)):
+            w, state = share, before
+            for s, r in zip(path, ratio, strict=True):
+                step = (1 - rule.leave, rule.leave) if state else (rule.enter, 1 - rule.enter)
+                w *= (step[0] * r) if s else step[1]
+                state = s
+            weight += w
+        inside += weight * np.array(path)
+        total += weight
+    assert np.abs(ev.chain_posterior(p, rule) - inside / total).max() < 1e-7  # float32 input
+
+
+def test_each_bump_becomes_one_event_of_usual_length():
+    found = ev.decode(bumps([0.5, 1.5, 2.7]), ev.CLOSURE)
+    assert len(found) == 3
+    for (a, b), centre in zip(found, (0.5, 1.5, 2.7), strict=True):
+        assert ev.CLOSURE.shortest - 1e-6 <= b - a <= 1.5 * ev.CLOSURE.longest + 1e-6
+        assert a < centre < b + ev.CLOSURE.early, "drawn over the bump, ahead rather than behind"
+
+
+def test_doubt_is_no_event_and_silence_is_none():
+    assert ev.decode(bumps([1.0], height=0.08), ev.CLOSURE) == []
+    assert ev.decode(np.zeros(300, np.float32), ev.CLOSURE) == []
+    assert ev.decode(np.zeros(1, np.float32), ev.CLOSURE) == []
+
+
+def test_long_runs_are_kept_only_where_the_net_is_sure():
+    sure, unsure = np.full(300, 0.01, np.float32), np.full(300, 0.01, np.float32)
+    sure[100:140], unsure[100:140] = 0.95, 0.35
+    ((a, b),) = ev.decode(sure, ev.CLOSURE)
+    assert b - a > 0.3
+    ((a, b),) = ev.decode(unsure, replace(ev.CLOSURE, threshold=0.2))
+    assert b - a <= ev.CLOSURE.longest + 0.011
+
+
+def test_a_dip_parts_two_events():
+    assert len(ev.decode(bumps([1.0, 1.18]), ev.CLOSURE)) == 2
+
+
+def test_calibration_follows_the_usual_rate_and_trusts_long_clips_more():
+    rng = np.random.default_rng(0)
+    frames = 6000
+    centres = np.arange(0.3, frames / 100 - 0.3, 0.25)
+    t = np.arange(frames)
+    p = np.full(frames, 0.01)
+    for c, height in zip(centres, rng.uniform(0.05, 0.95, len(centres)), strict=True):
+        p = np.maximum(p, height * np.exp(-0.5 * ((t - 100 * c) / 4) ** 2))
+    rule = ev.CLOSURE
+    posterior = ev.chain_posterior(p, rule)
+    long, short = ev.calibrated(posterior, p, rule, 60.0), ev.calibrated(posterior, p, rule, 1.0)
+    assert abs(short - rule.threshold) < abs(long - rule.threshold) or long == pytest.approx(short)
+    assert rule.limits[0] <= long <= rule.limits[1]
+    # Every height lifted: the threshold rises with it, the count hardly moves.
+    louder = np.clip(p * 1.5, 0, 0.99)
+    lifted = ev.calibrated(ev.chain_posterior(louder, rule), louder, rule, 60.0)
+    assert lifted >= long
+
+
+def test_curves_are_whole_and_smooth():
+    times = np.arange(0, 3, 0.02)
+    x = ev.curve([(1.0, 1.07), (2.0, 2.06)], times, 0.06)
+    assert (x[(times >= 1.0) & (times <= 1.07)] == 1).all() and (x[(times >= 2.0) & (times <= 2.06)] == 1).all()
+    assert x[(times < 0.93) | ((times > 1.14) & (times < 1.93))].max() == 0
+    assert np.abs(np.diff(ev.curve([(1.0, 1.07)], np.arange(0, 3, 0.001), 0.06))).max() < 0.03
+    assert ev.curve([], times, 0.06).max() == 0
