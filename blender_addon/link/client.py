@@ -97,7 +97,7 @@ class Engine:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipes: PosixPipes | ThreadPipes | None = None
         self._tail = b""
-        self._started = 0.0
+        self._started = self._greeted = 0.0
         self._open: dict[str, Any] = {}  # id -> Job or live view: has receive(message) -> bool and fail(sentence)
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
@@ -114,8 +114,8 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether a job (not a live preview) is under way."""
-        return any(isinstance(j, Job) for j in self._open.values())
+        """Whether a job is under way or a live preview being opened: then a picture may be late for a good reason."""
+        return any(isinstance(j, Job) or j.opening for j in self._open.values())
 
     @property
     def session(self) -> str:
@@ -255,8 +255,14 @@ class Engine:
                 self._die(f"The engine stopped unexpectedly ({_exit_words(self._process)}). {self._see_log()}")
             elif self.hello is None and now > self._started + self.hello_s:
                 self.kill(f"The engine did not answer within {self.hello_s:.0f} s. {self._see_log()}")
-            elif any(isinstance(j, Job) and j.cancel_by is not None and now > j.cancel_by for j in self._open.values()):
+            elif self.hello is not None and any(self._deaf_to(j, now) for j in self._open.values()):
                 self.kill("The engine was stopped because it did not react to a cancel")
+
+    def _deaf_to(self, receiver: Any, now: float) -> bool:
+        """Whether a cancel was not honoured in time; an engine that was still starting gets its time from its hello."""
+        if not isinstance(receiver, Job) or receiver.cancel_by is None:
+            return False
+        return now > max(receiver.cancel_by, self._greeted + self.cancel_grace_s)
 
     def wait(self, seconds: float, until: Callable[[], bool]) -> bool:
         """Pump until `until()` or the time is over; its last value. Blocks: for background mode and short budgets."""
@@ -301,7 +307,7 @@ class Engine:
                 f"the add-on expects {self.version} (protocol {PROTOCOL}); run 'python install.py' again"
             )
             return False
-        self.hello = hello
+        self.hello, self._greeted = hello, time.monotonic()
         return True
 
     def _see_log(self) -> str:

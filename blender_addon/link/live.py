@@ -23,6 +23,7 @@ BUDGET_S = 0.02  # how long one redraw may wait for the engine
 STUCK_S = 10.0  # an engine that owes a picture for so long, with no job at work, is ended and started again
 OPEN_S = 180.0  # opening loads an avatar and compiles kernels when run for the first time
 RETRY_S = (0.0, 1.0, 2.0, 5.0, 15.0)  # pauses before the engine is started again after failures in a row
+OVERHEAD_S = 0.001  # pipe and wake-up beside the drawing itself
 ALIGN = 64
 CHANNELS = {"rgba": 4, "depth": 1, "normal": 3}
 
@@ -66,6 +67,11 @@ class _Ear:
     def __init__(self, view: LiveView):
         self._view = weakref.ref(view)
 
+    @property
+    def opening(self) -> bool:
+        view = self._view()
+        return view is not None and view.opening
+
     def receive(self, message: dict[str, Any]) -> bool:
         view = self._view()
         return view is None or view.receive(message)
@@ -86,7 +92,8 @@ class LiveView:
         self.engine, self.budget_s, self.stuck_s = engine, budget_s, stuck_s
         self.picture: Picture | None = None
         self.error = ""
-        self.round_trip_s = 0.0
+        self.round_trip_s = 0.0  # of the last picture: whether the next is worth waiting for
+        self._at_the_pipe = False
         self._slots = slots
         self._id = ""
         self._heads: tuple[HeadSpec, ...] = ()
@@ -106,7 +113,12 @@ class LiveView:
     @property
     def waiting(self) -> bool:
         """Whether an answer of the engine is owed; the caller's timer should then call `poll` often."""
-        return bool(self._id) and (self._flight is not None or not self._ready)
+        return bool(self._id) and (self._flight is not None or self.opening)
+
+    @property
+    def opening(self) -> bool:
+        """Whether the engine is loading the avatars (and, the first time, compiling)."""
+        return bool(self._id) and not self._ready
 
     def poll(self) -> bool:
         """Take what has arrived, end an engine that is stuck. True when a redraw would show something new."""
@@ -115,7 +127,7 @@ class LiveView:
         now = time.monotonic()
         if self._flight is not None and now - self._flight[2] > self.stuck_s and not self.engine.busy:
             self.engine.kill(f"The engine did not draw for {self.stuck_s:.0f} s and was ended")
-        elif self._id and not self._ready and now - self._opened_at > OPEN_S:
+        elif self.opening and now - self._opened_at > OPEN_S:
             self.engine.kill(f"The engine did not open the avatar within {OPEN_S:.0f} s and was ended")
         due = bool(self.error) and self._refused is None and not self._id and now >= self._retry_at
         return (self.picture, self._ready, self.error) != before or due
@@ -189,10 +201,12 @@ class LiveView:
         elif kind in ("done", "fault") and self._flight is not None and message["seq"] == self._flight[0]:
             seq, request, sent = self._flight
             self._flight = None
-            self.round_trip_s = time.monotonic() - sent
             if kind == "fault":
                 self.error = str(message["message"])
             else:
+                # An answer that lay in the pipe until somebody looked says nothing about the time it took.
+                drawn_s = float(message["ms"]) / 1000 + OVERHEAD_S
+                self.round_trip_s = time.monotonic() - sent if self._at_the_pipe else drawn_s
                 self.picture = Picture(seq, request, self._planes(message, request), float(message["ms"]))
                 self.error, self._failures = "", 0
         elif kind == "error":
@@ -269,7 +283,9 @@ class LiveView:
 
     def _wait(self) -> None:
         if self.round_trip_s <= self.budget_s:
+            self._at_the_pipe = True
             self.engine.wait(self.budget_s, lambda: self._flight is None)
+            self._at_the_pipe = False
             if self._flight is not None:
                 # Slow from now on; do not wait again before a picture has come quickly.
                 self.round_trip_s = max(self.round_trip_s, time.monotonic() - self._flight[2])

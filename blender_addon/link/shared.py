@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import time
 
 from . import config
 from .client import Engine
 
 _engine: Engine | None = None
 _config: config.Config | None = None
+_looked = 0.0
+LOOK_S = 2.0  # a viewport asks at every redraw; the file is read again after this time
 
 
 def engine() -> Engine:
@@ -16,7 +19,11 @@ def engine() -> Engine:
 
     The process itself starts at its first request. Raises EngineError when no engine is set up.
     """
-    global _engine, _config
+    global _engine, _config, _looked
+    now = time.monotonic()
+    if _engine is not None and now < _looked + LOOK_S:
+        return _engine
+    _looked = now
     found = config.find()
     if _engine is None or found != _config:
         stop()

@@ -66,7 +66,7 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
         which = context.scene.soliloquy_render.viewport_pass
         try:
             picture = self._live_picture(context, depsgraph)
-            said = self._view.error if self._view else ""
+            said = self._view.error or ("Loading the avatar" if self._view.opening else "")
         except (EngineError, NotNow) as problem:
             picture, said = (self._view.picture if self._view else None), str(problem)
         if picture is not None:
@@ -114,7 +114,7 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
     def _say(self, sentence: str) -> None:
         if sentence != self._said:
             self._said = sentence
-            self.update_stats("Soliloquy", sentence)
+            self.update_stats("Soliloquy" if sentence else "", sentence)
 
     # F12 -----------------------------------------------------------------------------------------------
 

@@ -99,6 +99,20 @@ def test_a_slow_engine_blocks_no_redraw_beyond_the_budget(make):
     assert colour(last)[0] == int(mesh.colour[0] * 255), "it settles on the newest state"
 
 
+def test_an_engine_that_was_slow_is_waited_for_again_when_it_is_quick(make):
+    view, mesh = make(), Mesh()
+    settle(view, mesh)
+    view.round_trip_s = 0.5  # as after one slow picture
+    mesh.colour = (1.0, 0.0, 0.0)
+    late = view.show(HEADS, REQUEST, mesh.write, True)
+    assert colour(late) == (51, 102, 153, 255), "not waited for"
+    time.sleep(0.2)  # the answer lies in the pipe: what counts is what the engine needed
+    view.poll()
+    assert view.round_trip_s < view.budget_s
+    mesh.colour = (0.0, 1.0, 0.0)
+    assert colour(view.show(HEADS, REQUEST, mesh.write, True)) == (0, 255, 0, 255)
+
+
 def test_a_larger_picture_gets_a_larger_block(make):
     view, mesh = make(), Mesh()
     settle(view, mesh)

@@ -64,6 +64,7 @@ def paint(view, message):
         return
     if MODE == "dies" and message["seq"] == 2:
         os._exit(7)
+    began = time.perf_counter()
     width, height = message["size"]
     offset = view["memory"]["slots"][message["slot"]][0]
     first = np.frombuffer(view["block"], np.float32, 3, view["heads"][0]["offset"])
@@ -77,7 +78,8 @@ def paint(view, message):
         out[:] = np.tile(colour if wide == 1 else colour / 255, width * height) if plane == "rgba" else 2
         offset += -(-out.nbytes // 64) * 64
     time.sleep(0.05 if MODE == "slow" else 0.0)
-    send("done", id=message["id"], seq=message["seq"], slot=message["slot"], ms=1.0, planes=planes)
+    ms = 1000 * (time.perf_counter() - began)
+    send("done", id=message["id"], seq=message["seq"], slot=message["slot"], ms=ms, planes=planes)
 
 
 def main():

@@ -1,0 +1,117 @@
+"""The real painter: real head, real binding and rasteriser, an avatar of six dots whose places are known."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
+
+from dots import centroids, places
+from serve_dots import dots
+
+from engine.avatar import library
+from engine.core.errors import BadInput
+from engine.core.splats import FAR_DEPTH, Camera
+from engine.core.units import to_blender
+from engine.head.library import load_head
+from engine.serve import paint
+
+# Blender's world to an OpenCV camera one metre in front of the face (Blender's -Y), looking along +Y.
+VIEW = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 1], [0, 0, 0, 1]])
+SPEC = {"head": "default", "avatar": "dots"}
+EYE = np.eye(4)
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head("default")
+
+
+@pytest.fixture
+def painter(monkeypatch):
+    monkeypatch.setattr(paint, "load_avatar", lambda name, head: dots(head))
+    return lambda *specs: paint.HeadPainter(specs or (SPEC,))
+
+
+def expected(head, camera, matrix=EYE):
+    """Pixels of the six places by plain arithmetic, rows counted from the bottom. [6, 2]."""
+    _, corners = places(head.template, head.faces)
+    world = to_blender(head.template[corners].mean(1)) @ matrix[:3, :3].T + matrix[:3, 3]
+    x, y, z = (world @ camera.world_to_camera[:3, :3].T + camera.world_to_camera[:3, 3]).T
+    scale = 1 if camera.orthographic else z
+    return np.stack([camera.fx * x / scale + camera.cx, camera.height - camera.fy * y / scale - camera.cy], 1), z
+
+
+def draw(painter, head, camera, matrix=EYE, planes=("rgba", "depth", "normal")):
+    painter.pose([to_blender(head.template)], matrix[None])
+    frame = painter.draw(camera, planes)
+    return frame, centroids(frame.rgba[::-1])
+
+
+@pytest.mark.parametrize("orthographic", [False, True])
+def test_dots_lie_where_arithmetic_puts_them(painter, head, orthographic):
+    focal = 500.0
+    camera = Camera(320, 300, focal, 1.2 * focal, 165.0, 150.0, VIEW, orthographic)
+    frame, seen = draw(painter(), head, camera)
+    places_px, z = expected(head, camera)
+    # The centre of a symmetric spot is its mean; what is left is the cut at alpha 1/255 on the pixel grid.
+    assert np.abs(seen - places_px).max() < 0.05
+    for (x, y), far in zip(places_px, z, strict=True):
+        assert abs(frame.depth[::-1][int(y), int(x)] - far) < 0.002
+
+
+def test_an_orthographic_camera_amid_the_scene(painter, head):
+    """Blender's orthographic viewport has half of the head behind the camera plane; all of it is drawn."""
+    view = VIEW.copy()
+    view[2, 3] = -0.05
+    camera = Camera(320, 300, 500.0, 500.0, 160.0, 150.0, view, True)
+    frame, seen = draw(painter(), head, camera)
+    places_px, z = expected(head, camera)
+    assert z.min() < 0 and np.abs(seen - places_px).max() < 0.05
+    solid = frame.depth < FAR_DEPTH / 2
+    assert solid.any() and frame.depth[solid].min() < 0
+
+
+def test_object_matrices_move_scale_and_shear(painter, head):
+    matrix = np.array([[0.5, 0.1, 0, 0.02], [0, 0.8, 0, -0.1], [0, 0, 1.2, 0.03], [0, 0, 0, 1]])
+    camera = Camera(320, 300, 500.0, 500.0, 160.0, 150.0, VIEW)
+    _, seen = draw(painter(), head, camera, matrix)
+    assert np.abs(seen - expected(head, camera, matrix)[0]).max() < 0.1
+
+
+def test_two_heads_in_one_picture(painter, head):
+    both = painter(SPEC, SPEC)
+    aside = EYE.copy()
+    aside[0, 3] = 0.3
+    vertices = to_blender(head.template)
+    both.pose([vertices, vertices], np.stack([EYE, aside]))
+    camera = Camera(600, 300, 500.0, 500.0, 160.0, 150.0, VIEW)
+    frame = both.draw(camera, ("rgba",))
+    left, right = (centroids(part[::-1]) for part in (frame.rgba[:, :235], frame.rgba[:, 235:]))
+    assert np.abs(left - expected(head, camera)[0]).max() < 0.05
+    assert np.abs(right + [235, 0] - expected(head, camera, aside)[0]).max() < 0.05
+
+
+def test_vertices_that_are_not_finite(painter, head):
+    vertices = to_blender(head.template).copy()
+    vertices[5] = np.nan
+    with pytest.raises(BadInput, match="not finite"):
+        painter().pose([vertices], EYE[None])
+
+
+def test_an_avatar_of_another_head_is_refused(monkeypatch, head):
+    from dataclasses import replace
+
+    monkeypatch.setattr(paint, "load_avatar", lambda name, head: replace(dots(head), topology_sha256="0" * 64))
+    with pytest.raises(BadInput, match="another head"):
+        paint.HeadPainter([SPEC])
+
+
+def test_the_default_avatar_opens(head):
+    painter = paint.HeadPainter([{"head": "default", "avatar": "default"}])
+    assert painter.gaussians == len(library.load_avatar("default", head)) > 10_000
+    painter.pose([to_blender(head.template)], EYE[None])
+    frame = painter.draw(Camera(200, 200, 300.0, 300.0, 100.0, 100.0, VIEW), ("rgba", "depth", "normal"))
+    assert 0.1 < (frame.alpha > 0.5).mean() < 0.9
