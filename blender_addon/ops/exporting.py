@@ -55,6 +55,8 @@ class SOLILOQUY_OT_export_alembic(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
+        if not bpy.app.build_options.alembic:
+            return unavailable("This Blender was built without Alembic", cls)
         if context.mode != "OBJECT":
             return unavailable("Go to object mode first", cls)
         return unavailable(why_not(lambda c: find.need_head(find.need_control(c)), context), cls)

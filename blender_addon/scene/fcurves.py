@@ -13,7 +13,6 @@ import numpy as np
 from ..convert.curves import Keys
 
 CODES = {"CONSTANT": 0, "LINEAR": 1, "BEZIER": 2}  # the same numbers on 3.4, 4.2, 4.5 and 5.0
-ALIGNED = 3  # handle type: the two handles of a key stay in line when it is edited
 
 
 def new_action(name: str, owner: bpy.types.ID) -> tuple[bpy.types.Action, Any]:
@@ -83,8 +82,8 @@ def write_keys(collection: Any, data_path: str, index: int, keys: Keys) -> bpy.t
     points.foreach_set("co", co)
     points.foreach_set("interpolation", np.full(n, CODES[keys.interpolation], np.int32))
     if keys.handles is not None:
-        points.foreach_set("handle_left_type", np.full(n, ALIGNED, np.int32))
-        points.foreach_set("handle_right_type", np.full(n, ALIGNED, np.int32))
+        for point in points:  # fitted keys are few; foreach_set leaves these two untouched on 3.4
+            point.handle_left_type = point.handle_right_type = "ALIGNED"  # stay in line when edited
         points.foreach_set("handle_left", keys.handles[:, :2].astype(np.float32).ravel())
         points.foreach_set("handle_right", keys.handles[:, 2:].astype(np.float32).ravel())
     curve.update()
