@@ -11,6 +11,7 @@ import numpy as np
 from engine.core.anatomy import Head
 from engine.core.clock import FrameClock
 from engine.core.errors import BadInput
+from engine.core.names import ARKIT_INDEX
 from engine.core.progress import SILENT, Reporter
 from engine.core.splats import Avatar, Camera, Frame
 from engine.core.take import Take
@@ -118,10 +119,16 @@ def over(frame: Frame, background: tuple[float, float, float]) -> np.ndarray:
 
 
 def telling_moments(take: Take, count: int) -> np.ndarray:
-    """Frames worth looking at, one in each of `count` equal parts: where the face differs most from rest. [count]."""
+    """Frames worth looking at, one in each of `count` equal parts: a full expression, a moving mouth, open lids. [count]."""
     weights = np.concatenate([take.arkit, take.extra], 1)
-    blink = take.arkit[:, :14].max(1) > 0.5  # lids shut tell nothing of an expression
-    strength = np.abs(weights - np.median(weights, 0)).sum(1) - 10.0 * blink
+    strength = np.abs(weights - np.median(weights, 0)).sum(1)
+    strength = strength / max(float(strength.max()), 1e-6)
+    emotion = take.drive.get("emotion")
+    if emotion is not None:
+        strength = strength + 2.0 * emotion.max(1)
+    lids = take.arkit[:, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]]
+    blinking = np.abs(lids - np.median(lids, 0)).max(1) > 0.05  # a passing blink hides the expression
+    strength = strength - 10.0 * blinking
     parts = np.array_split(np.arange(len(take)), min(count, len(take)))
     return np.array([part[np.argmax(strength[part])] for part in parts])
 
