@@ -60,6 +60,7 @@ class Source:
     def correct(self, incisor: np.ndarray) -> None:
         """Apply every correction to the shapes and add the lip channels. incisor: `Head` landmark, see lip_extras."""
         correct.symmetrise(self.shapes, self.mirror)
+        correct.keep_to_side(self.shapes, self.neutral)
         field = correct.LipField(self.mouth, self.neutral, self.body)
         correct.keep_shut(self.shapes, self.mouth, self.neutral, field)
         wide = correct.LipField(self.mouth, self.neutral, self.body, reach=0.0085)

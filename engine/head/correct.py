@@ -143,10 +143,21 @@ def mirrored(offsets: np.ndarray, mirror: np.ndarray) -> np.ndarray:
 
 
 def mirror_map(vertices: np.ndarray) -> np.ndarray:
-    """[m] index of each vertex's mirror image (x -> -x) in the exactly symmetric base mesh; itself if it has none."""
-    keys = {tuple(key): i for i, key in enumerate(np.round(vertices * 1e5).astype(int).tolist())}
-    flipped = np.round(vertices * (-1e5, 1e5, 1e5)).astype(int).tolist()
-    return np.array([keys.get(tuple(key), i) for i, key in enumerate(flipped)])
+    """[m] index of each vertex's mirror image (x -> -x). Raises ValueError if the mesh is not symmetric to 0.1 mm."""
+    from scipy.spatial import cKDTree
+
+    gap, twin = cKDTree(vertices).query(vertices * (-1, 1, 1))
+    if gap.max() > 1e-4:
+        raise ValueError(f"the base mesh is not symmetric: {gap.max() * 1000:.2f} mm")
+    return twin
+
+
+def keep_to_side(shapes: dict[str, np.ndarray], vertices: np.ndarray) -> None:
+    """Fade left lid shapes out across the middle of the face (hm08's blink also moves the other eye's socket)."""
+    for name in shapes:
+        if name.startswith("eye") and name.endswith(("Left", "Right")):
+            sign = 1 if name.endswith("Left") else -1
+            shapes[name] *= np.clip((sign * vertices[:, :1] + 0.003) / 0.006, 0, 1)
 
 
 def symmetrise(shapes: dict[str, np.ndarray], mirror: np.ndarray) -> None:

@@ -20,7 +20,7 @@ def _nearest(rest: np.ndarray, allowed: np.ndarray, point: np.ndarray) -> int:
 
 def _jaw_line(rest: np.ndarray, skin: np.ndarray, eye_y: float, menton: np.ndarray) -> list[int]:
     """17 vertices from the right ear along the jaw to the left ear: the silhouette seen from the front."""
-    face = skin[(rest[skin, 2] > menton[2] - 0.075) & (rest[skin, 1] > menton[1] - 0.004)]
+    face = skin[(rest[skin, 2] > menton[2] - 0.075) & (rest[skin, 1] > menton[1] - 0.001)]
     centre = np.array([0.0, menton[1] + 0.55 * (eye_y - menton[1])])
     out = []
     for turn in np.linspace(-0.5 * np.pi - 0.05, 0.5 * np.pi + 0.05, 17):

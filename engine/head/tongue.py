@@ -39,7 +39,7 @@ def tongue_extras(rest: np.ndarray, incisor: np.ndarray) -> dict[str, np.ndarray
     bend = np.clip((length - 0.40) / 0.60, 0, 1)
     bend = bend**2 * (3 - 2 * bend)
     up = incisor + (0.0, RIDGE_M, -0.0085) - tip
-    between = incisor + (0.0, -0.0030, 0.0055) - tip  # past the edge, under it (th): wants an open jaw
+    between = incisor + (0.0, 0.0022, 0.0055) - tip  # past the edge, under it (th): wants an open jaw
     hump = np.exp(-0.5 * ((length - 0.34) / 0.22) ** 2)
     back = np.zeros_like(rest)
     back[:, 1] = hump * BACK_M
