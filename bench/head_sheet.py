@@ -116,9 +116,9 @@ class Studio:
         self.mesh = self._mesh()
         scene.collection.objects.link(bpy.data.objects.new("head", self.mesh))
         for place, power, width in (
-            ((-0.7, -1.1, 0.8), 22, 0.6),
-            ((0.9, -0.9, 0.2), 7, 0.8),
-            ((0.2, 1.0, 0.9), 16, 0.5),
+            ((-0.6, -1.2, 0.5), 20, 0.7),
+            ((0.9, -0.9, 0.1), 8, 0.8),
+            ((0.2, 1.0, 0.9), 6, 0.8),
         ):
             self._light(place, power, width)
         world = bpy.data.worlds.new("world")

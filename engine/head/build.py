@@ -20,6 +20,7 @@ LICENCE = (
 )
 EYE_MIDDLE = np.array([0.0, 0.030, 0.030])  # where the point between the eyes lies: near FLAME's own place
 EYE_RADIUS = 0.01535
+AWAKE = 0.18  # part of eyeWide in the neutral face: hm08's own looks sleepy
 JAW_SHAPES = ("jawOpen", "jawLeft", "jawRight", "jawForward")
 LOOKS = tuple(name for name in ARKIT if name.startswith("eyeLook"))
 
@@ -35,6 +36,7 @@ class Source:
         eyes = np.concatenate([self.base.group_vertices(f"helper-{s}-eye") for s in "lr"])
         self.neutral += EYE_MIDDLE - self._box_centre(eyes)
         self.shapes = hm08.read_shapes(data)
+        self.neutral += AWAKE * (self.shapes["eyeWideLeft"] + self.shapes["eyeWideRight"])
         self.identity = identity.identity_basis(targets, eyes)
         body = self.base.faces[self.base.groups["body"]]
         self.topology = Topology(body)
@@ -61,6 +63,7 @@ class Source:
         """Apply every correction to the shapes and add the lip channels. incisor: `Head` landmark, see lip_extras."""
         correct.symmetrise(self.shapes, self.mirror)
         correct.keep_to_side(self.shapes, self.neutral)
+        correct.soften(self.shapes, self.base.faces[self.base.groups["body"]])
         field = correct.LipField(self.mouth, self.neutral, self.body)
         correct.keep_shut(self.shapes, self.mouth, self.neutral, field)
         wide = correct.LipField(self.mouth, self.neutral, self.body, reach=0.0085)

@@ -160,6 +160,24 @@ def keep_to_side(shapes: dict[str, np.ndarray], vertices: np.ndarray) -> None:
             shapes[name] *= np.clip((sign * vertices[:, :1] + 0.003) / 0.006, 0, 1)
 
 
+def soften(shapes: dict[str, np.ndarray], faces: np.ndarray, rounds: int = 4) -> None:
+    """Smooth the brow shapes' offsets over the skin (each vertex half its own, half its neighbours' mean), in place.
+
+    hm08's brows move in one narrow row, which gives a raised brow a spike. Peaks shrink by a tenth or two; the shapes
+    are scaled back so that the largest offset stays.
+    """
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 3]], faces[:, [3, 0]]])
+    count = np.bincount(edges.ravel(), minlength=len(next(iter(shapes.values()))))[:, None]
+    for name in [name for name in shapes if name.startswith("brow")]:
+        peak = np.linalg.norm(shapes[name], axis=1).max()
+        for _ in range(rounds):
+            total = np.zeros_like(shapes[name])
+            np.add.at(total, edges[:, 0], shapes[name][edges[:, 1]])
+            np.add.at(total, edges[:, 1], shapes[name][edges[:, 0]])
+            shapes[name] = np.where(count > 0, 0.5 * shapes[name] + 0.5 * total / np.maximum(count, 1), shapes[name])
+        shapes[name] *= peak / np.linalg.norm(shapes[name], axis=1).max()
+
+
 def symmetrise(shapes: dict[str, np.ndarray], mirror: np.ndarray) -> None:
     """Average each left shape with the mirror image of its right twin (only mouthSmile differs), in place."""
     for left in [name for name in shapes if name.endswith(("Left", "_L"))]:

@@ -9,15 +9,15 @@ from engine.head.hairs import brow_strength
 
 SKIN_RGB = np.array([0.50, 0.285, 0.195])
 LIP_RGB = np.array([0.36, 0.125, 0.105])
-BAG_RGB = np.array([0.16, 0.030, 0.028])
+BAG_RGB = np.array([0.24, 0.055, 0.050])
 SCALP_RGB = np.array([0.115, 0.080, 0.062])
 
 MATERIALS = (
     Material("skin", (0.50, 0.285, 0.195), roughness=0.48, subsurface=0.12),
     Material("scalp", (0.115, 0.080, 0.062), roughness=0.75, specular=0.15),
     Material("lips", (0.36, 0.125, 0.105), roughness=0.34, subsurface=0.15),
-    Material("mouth", (0.16, 0.03, 0.028), roughness=0.4, subsurface=0.05),
-    Material("teeth", (0.72, 0.66, 0.54), roughness=0.2, subsurface=0.1),
+    Material("mouth", (0.24, 0.055, 0.05), roughness=0.4, subsurface=0.05),
+    Material("teeth", (0.78, 0.73, 0.62), roughness=0.2, subsurface=0.1),
     Material("gums", (0.46, 0.145, 0.13), roughness=0.3, subsurface=0.1),
     Material("tongue", (0.42, 0.14, 0.13), roughness=0.38, subsurface=0.1),
     Material("sclera", (0.72, 0.68, 0.64), roughness=0.12, subsurface=0.05),

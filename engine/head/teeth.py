@@ -27,7 +27,7 @@ COLUMNS = 10
 _LEVELS = np.array([-0.25, 0.12, 0.45, 0.8, 0.97])  # along the crown, from under the gum to the edge
 _SWELL = np.array([0.78, 0.90, 1.0, 0.99, 0.90])  # width there, relative to the crown's width
 
-ENAMEL_RGB = np.array([0.72, 0.66, 0.54])
+ENAMEL_RGB = np.array([0.78, 0.73, 0.62])
 NECK_RGB = np.array([0.58, 0.46, 0.30])
 GUM_RGB = np.array([0.46, 0.145, 0.13])
 
