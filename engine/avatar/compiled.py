@@ -8,6 +8,7 @@ run at once) and is cached in the user's folder, because the engine's own may be
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numba
 
@@ -24,15 +25,15 @@ def _cache_in_users_folder() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, SoliloquyError):
         return
-    numba.config.CACHE_DIR = str(folder)
+    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
 
 
 _cache_in_users_folder()
 
 # `strict` keeps the meaning of NaN and infinity: a Gaussian with one is recognised and dropped there.
 # `fast` may assume there are none; only kernels behind that check use it.
-_LIBERTIES = {"nsz", "arcp", "contract", "afn", "reassoc"}
-_COMMON = {"cache": True, "nogil": True, "error_model": "numpy"}
+_LIBERTIES: Any = {"nsz", "arcp", "contract", "afn", "reassoc"}
+_COMMON: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 strict = numba.njit(fastmath=_LIBERTIES, **_COMMON)
 fast = numba.njit(fastmath=_LIBERTIES | {"nnan", "ninf"}, **_COMMON)

@@ -51,8 +51,9 @@ def build_default_avatar(head: Head, count: int = 60_000, seed: int = 0) -> Avat
     local = attach(
         triangle, joined("points")[order], quaternions(joined("axes")[order]), joined("scales")[order], corners
     )
+    means, quats, log_scales = (as_planes(a) for a in local)
     return Avatar(
-        triangle, *(as_planes(a) for a in local), joined("opacity")[order].astype(np.float32), as_planes(sh),
+        triangle, means, quats, log_scales, joined("opacity")[order].astype(np.float32), as_planes(sh),
         surface.layer[triangle], head.name, head.topology_sha256, LAYERS, "srgb",
         licence=head.licence, meta={"builder": "engine.avatar.default", "version": VERSION, "seed": seed},
     )  # fmt: skip

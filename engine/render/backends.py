@@ -90,10 +90,12 @@ def _reference(
     from engine.render import reference
 
     g = gaussians
-    inputs = [torch.as_tensor(np.asarray(a, np.float64).copy()) for a in (g.means, g.quats, g.scales, g.opacity, g.sh)]
+    means, quats, scales, opacity, sh = (
+        torch.as_tensor(np.asarray(a, np.float64).copy()) for a in (g.means, g.quats, g.scales, g.opacity, g.sh)
+    )
     given = None if normals is None else torch.as_tensor(np.asarray(normals, np.float64))
     with torch.no_grad():
-        out = reference.rasterise(*inputs, camera, normals=given)
+        out = reference.rasterise(means, quats, scales, opacity, sh, camera, normals=given)
     return frame_of(out.rgba.numpy(), out.depth.numpy(), out.normal.numpy(), blend_space, passes)
 
 

@@ -46,7 +46,7 @@ def look_at(
     position, target = np.asarray(position, np.float64), np.asarray(target, np.float64)
     forward = target - position
     right = np.cross(forward, np.asarray(up, np.float64))
-    if np.linalg.norm(right) < 1e-9 * max(np.linalg.norm(forward), 1e-9):
+    if np.linalg.norm(right) < 1e-9 * max(float(np.linalg.norm(forward)), 1e-9):
         raise BadInput("a camera cannot look along its own up direction or at its own position")
     forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
     matrix = np.eye(4)

@@ -41,7 +41,7 @@ def write_video(
     with replacing(path) as part, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as film:
         stream = _video_stream(film, fps, width + width % 2, height + height % 2)
         track = _sound_stream(film) if sound is not None else None
-        feed = _SoundFeed(film, track, sound) if track is not None else None
+        feed = _SoundFeed(film, track, sound) if track is not None and sound is not None else None
         for picture in frames:
             report.check()
             if picture.shape != (height, width, 3) or picture.dtype != np.uint8:
