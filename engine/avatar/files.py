@@ -19,9 +19,9 @@ _META = ("head", "topology_sha256", "blend_space", "licence", "meta")
 MAX_GAUSSIANS = 20_000_000
 _PLY_TYPES = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
-    "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4", "float32": "f4",
-    "float64": "f8",
+    "double": "f8",
 }  # fmt: skip
+_PLY_TYPES |= {np.dtype(code).name: code for code in _PLY_TYPES.values()}
 
 
 def save_avatar(path: str | os.PathLike[str], avatar: Avatar) -> None:

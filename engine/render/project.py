@@ -194,7 +194,10 @@ def project(part, parts, means, quats, scales, opacity, sh, terms, view, lens, e
     colour [3, n] = max(0, 0.5 + SH).
     """
     n = len(opacity)
-    lo, hi = n * part // parts, n * (part + 1) // parts
+    # Whole blocks, so that the same Gaussians fall into the same vectors whatever the number of threads: a block's
+    # remainder is rounded differently, and pictures would differ in the last bit.
+    blocks = (n + _LANES - 1) // _LANES
+    lo, hi = blocks * part // parts * _LANES, min(n, blocks * (part + 1) // parts * _LANES)
     _depths(lo, hi, means, view, depth)
     s = np.empty(20 * _LANES, np.float32)
     for at in range(lo, hi, _LANES):
