@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import dataclass
+
 import numpy as np
 
 from engine.core.anatomy import Head
@@ -13,9 +16,35 @@ _POSE = 15
 _BLOCK = 64  # frames per product: the block of vertices stays in the second-level cache's reach
 
 
-def _matrix(head: Head) -> np.ndarray:
-    """[k, v * 3] float32 view of the shapes, contiguous."""
-    return np.ascontiguousarray(head.shapes, np.float32).reshape(len(head.shape_names), -1)
+@dataclass(frozen=True)
+class _Plan:
+    """What a head's fast path needs again and again. shapes [k, v * 3]; columns: which of the 36 pose features do
+    anything; posedirs [c, v, 3] their directions; joints [5, 3] of the template; weights [v, 5]."""
+
+    shapes: np.ndarray
+    columns: np.ndarray
+    posedirs: np.ndarray
+    joints: np.ndarray
+    weights: np.ndarray
+
+
+_plans: dict[int, _Plan] = {}
+
+
+def _plan(head: Head) -> _Plan:
+    """The head's plan, made once and forgotten with it."""
+    plan = _plans.get(id(head))
+    if plan is None:
+        columns = np.flatnonzero(head.posedirs.any((0, 1)))
+        plan = _plans[id(head)] = _Plan(
+            np.ascontiguousarray(head.shapes, np.float32).reshape(len(head.shape_names), -1),
+            columns,
+            np.ascontiguousarray(np.moveaxis(head.posedirs[:, :, columns], -1, 0), np.float32),
+            head.joint_regressor.astype(np.float64) @ head.template,
+            np.ascontiguousarray(head.weights, np.float32),
+        )
+        weakref.finalize(head, _plans.pop, id(head), None)
+    return plan
 
 
 def shape_weights(head: Head, arkit: np.ndarray, extra: np.ndarray | None = None) -> np.ndarray:
@@ -70,15 +99,14 @@ def vertices(
     weights = shape_weights(head, arkit, extra)
     frames = len(weights)
     pose = _checked_pose(pose, frames)
-    template = _template(head, identity).astype(np.float32)
+    plan = _plan(head)
+    template = head.template if identity is None else _template(head, identity).astype(np.float32)
     out = np.empty((frames, *template.shape), np.float32)
     used = np.flatnonzero(weights.any(0))
-    matrix = _matrix(head)
-    if len(used) < len(matrix):
-        matrix = matrix[used]
+    matrix = plan.shapes if len(used) == len(plan.shapes) else plan.shapes[used]
     transforms = None
     if pose is not None:
-        joints = head.joint_regressor.astype(np.float64) @ template
+        joints = plan.joints if identity is None else head.joint_regressor.astype(np.float64) @ template
         transforms = lbs.joint_transforms(joints[None], pose, head.parents)
     for at in range(0, frames, _BLOCK):
         block = out[at : at + _BLOCK]
@@ -86,7 +114,7 @@ def vertices(
         block += template
         if transforms is not None and pose is not None:
             _correct(head, block, pose[at : at + _BLOCK])
-            lbs.skin(block, transforms[at : at + _BLOCK], head.weights)
+            lbs.skin(block, transforms[at : at + _BLOCK], plan.weights)
     return _place(out, translation)
 
 
@@ -142,9 +170,8 @@ def _template(head: Head, identity: np.ndarray | None) -> np.ndarray:
 
 def _correct(head: Head, points: np.ndarray, pose: np.ndarray) -> None:
     """Add the pose correctives for pose [t, 15] to points [t, v, 3], in place; joints that do not turn cost nothing."""
+    plan = _plan(head)
     turn = lbs.rodrigues_reference(pose.reshape(len(pose), -1, 3)[:, 1:]) - np.eye(3)
-    feature = turn.reshape(len(pose), -1)
+    feature = turn.reshape(len(pose), -1)[:, plan.columns].astype(points.dtype)
     for k in np.flatnonzero(feature.any(0)):
-        direction = head.posedirs[:, :, k]
-        if direction.any():
-            points += (feature[:, k, None, None] * direction).astype(points.dtype)
+        points += feature[:, k, None, None] * plan.posedirs[k]

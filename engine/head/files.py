@@ -13,6 +13,7 @@ from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_archive, write_archive
 
 KIND, FORMAT = "head", 1
+_POSE_FEATURES = 36  # R - I of neck, jaw and both eyes
 _ARRAYS = (
     "template", "faces", "uv", "uv_faces", "face_material", "albedo", "shapes", "identity", "expression",
     "posedirs", "joint_regressor", "weights", "lip_pairs",
@@ -26,6 +27,9 @@ def save_head(
 ) -> None:
     """Write a head to `path`. notes: more JSON facts for the header (digests of what it was built from)."""
     arrays: dict[str, np.ndarray] = {name: getattr(head, name) for name in _ARRAYS}
+    # Most pose features of most heads do nothing (ours: 32 of 36): only the columns that do are kept.
+    columns = np.flatnonzero(head.posedirs.any((0, 1)))
+    arrays["posedirs"], arrays["posedirs_columns"] = head.posedirs[:, :, columns], columns.astype(np.int32)
     for group in _GROUPS:
         arrays.update({f"{group}/{key}": np.asarray(value) for key, value in getattr(head, group).items()})
     meta = {name: getattr(head, name) for name in _PLAIN}
@@ -45,9 +49,12 @@ def read_head(path: str | os.PathLike[str]) -> Head:
             Material(**{**m, "base_color": tuple(float(c) for c in m["base_color"])}) for m in meta["materials"]
         )
         plain = {name: tuple(v) if isinstance(v := meta[name], list) else v for name in _PLAIN}
+        kept, columns = arrays["posedirs"], arrays["posedirs_columns"]
+        arrays["posedirs"] = np.zeros((*kept.shape[:2], _POSE_FEATURES), np.float32)
+        arrays["posedirs"][:, :, columns] = kept
         made: dict[str, Any] = {**{name: arrays[name] for name in _ARRAYS}, **groups, **plain}
         return Head(**made, materials=materials)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise BadFile(path, f"is not a complete head ({error})") from None
     except BadInput as error:
         raise BadFile(path, f"holds arrays that do not fit together ({error})") from None

@@ -15,6 +15,7 @@ from engine.head import hm08
 from engine.head.files import read_head, save_head
 
 DEFAULT = "default"
+_KEPT = 3  # built heads left in the cache, this version's included
 # Source files whose change makes another default head: the cache is named after their digest.
 _BUILDERS = (
     "build", "bust", "correct", "eyeballs", "hairs", "hm08", "identity", "lbs", "lids", "marks", "mesh", "mouth",
@@ -55,6 +56,14 @@ def builder_digest() -> str:
     return digest.hexdigest()
 
 
+def _age(path: Path) -> float:
+    """Seconds since the epoch, negated: newest first; a file that another process just removed counts as oldest."""
+    try:
+        return -path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def _built_default() -> Path:
     """The cached default head's path; built first if it is not there or is damaged.
 
@@ -70,4 +79,6 @@ def _built_default() -> Path:
     from engine.head.build import build_default_head
 
     save_head(path, build_default_head(), compressed=False, notes={"builder": builder_digest()})
+    for old in sorted(path.parent.glob("head-default-*.npz"), key=_age)[_KEPT:]:
+        old.unlink(missing_ok=True)
     return path
