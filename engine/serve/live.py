@@ -46,8 +46,8 @@ class Painter(Protocol):
     def pose(self, vertices: Sequence[np.ndarray], objects: np.ndarray) -> None:
         """vertices: [v, 3] float32 of each head (client's axes); objects [n, 4, 4] object to world."""
 
-    def draw(self, camera: Camera, planes: Sequence[str]) -> Frame:
-        """The posed heads from an OpenCV camera of the client's world."""
+    def draw(self, camera: Camera, planes: Sequence[str], leave_a_core: bool = False) -> Frame:
+        """The posed heads from an OpenCV camera of the client's world; leave_a_core: the client draws meanwhile."""
 
 
 class View:
@@ -100,7 +100,7 @@ class View:
         if message.get("fresh", True) or self._objects is None or not np.array_equal(objects, self._objects):
             self.painter.pose(self._vertices, objects)
             self._objects = objects
-        frame = self.painter.draw(camera, planes)
+        frame = self.painter.draw(camera, planes, leave_a_core=form == "srgb8")  # 8 bits are for a live viewport
         base = self._slots[slot][0]
         for name in planes:
             self._write(frame, name, form, base + offsets[name])

@@ -15,6 +15,7 @@ from engine.core.splats import FAR_DEPTH, Camera, Frame, Gaussians
 from engine.core.units import TO_BLENDER, from_blender, to_blender
 from engine.head.library import load_head
 from engine.render import rasterise
+from engine.render.threads import available_threads
 
 _AXES = np.eye(4)
 _AXES[:3, :3] = TO_BLENDER  # engine world -> Blender world
@@ -48,7 +49,7 @@ class HeadPainter:
             parts.append(bind(avatar, head.triangles, np.ascontiguousarray(from_blender(world))))
         self._posed = parts[0] if len(parts) == 1 else _joined(parts)
 
-    def draw(self, camera: Camera, planes: Sequence[str]) -> Frame:
+    def draw(self, camera: Camera, planes: Sequence[str], leave_a_core: bool = False) -> Frame:
         """The posed heads. `camera`: OpenCV axes from Blender's world. Depth may be negative if orthographic."""
         assert self._posed is not None
         view = camera.world_to_camera @ _AXES
@@ -58,9 +59,9 @@ class HeadPainter:
             z = self._posed.means @ view[2, :3].astype(np.float32) + np.float32(view[2, 3])
             back = float(1.0 - z.min()) if len(z) else 0.0
             view[2, 3] += back
-        frame = rasterise(
-            self._posed, replace(camera, world_to_camera=view), blend_space=self._space, passes=tuple(planes)
-        )
+        seen = replace(camera, world_to_camera=view)
+        threads = max(1, available_threads() - 1) if leave_a_core else 0
+        frame = rasterise(self._posed, seen, blend_space=self._space, passes=tuple(planes), threads=threads)
         if back and "depth" in planes:
             frame = replace(frame, depth=np.where(frame.depth < FAR_DEPTH, frame.depth - np.float32(back), frame.depth))
         return frame

@@ -27,7 +27,7 @@ class Painter:
     def pose(self, vertices, objects):
         self.poses += 1
 
-    def draw(self, camera, planes):
+    def draw(self, camera, planes, leave_a_core=False):
         from engine.core.splats import Frame
 
         h, w = camera.height, camera.width

@@ -69,7 +69,7 @@ class Painter:
     def pose(self, vertices, objects):
         self.colour = vertices[0][0] @ objects[0][:3, :3].T
 
-    def draw(self, camera, planes):
+    def draw(self, camera, planes, leave_a_core=False):
         rgba = np.ones((camera.height, camera.width, 4), np.float32)
         rgba[..., :3] = self.colour
         rgba[0, :, 3] = 0.25  # the top row
