@@ -119,7 +119,7 @@ def over(frame: Frame, background: tuple[float, float, float]) -> np.ndarray:
 
 
 def telling_moments(take: Take, count: int) -> np.ndarray:
-    """Frames worth looking at, one in each of `count` equal parts: full expression, moving mouth, open lids. [count]."""
+    """Frames worth looking at, one in each of `count` equal parts: full expression, moving mouth, open lids."""
     weights = np.concatenate([take.arkit, take.extra], 1)
     strength = np.abs(weights - np.median(weights, 0)).sum(1)
     strength = strength / max(float(strength.max()), 1e-6)
