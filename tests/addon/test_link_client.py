@@ -10,7 +10,7 @@ import pytest
 
 from blender_addon.link import client as client_module
 from blender_addon.link.client import CANCELLED, DONE, FAILED, RUNNING, Engine, engine_environment
-from blender_addon.link.config import EngineError
+from blender_addon.link.config import Config, EngineError
 from blender_addon.link.jobs import Step, Stopped, call, drive_blocking
 from blender_addon.link.pipes import PosixPipes, ThreadPipes
 
@@ -231,3 +231,16 @@ def test_closing_a_task_cancels_its_job(make):
     next(task)
     task.close()
     assert engine.wait(2, lambda: not engine.busy)
+
+
+def test_the_real_engine_as_the_installer_configures_it(tmp_path, monkeypatch):
+    """`python -m engine serve`, its hello, one job, its polite end: nothing in its log."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    engine = Engine.of(Config(sys.executable, str(FAKE.parents[2]), "0.1.0"))
+    try:
+        assert drive_blocking(call(engine, "version", {}))["version"] == "0.1.0"
+        assert {"head", "speak", "render"} <= set(engine.hello["jobs"]) and os.path.isdir(engine.session)
+        process, log, session = engine._process, engine.log, engine.session
+    finally:
+        engine.stop()
+    assert process.returncode == 0 and log.read_text() == "" and not os.path.exists(session)
