@@ -17,12 +17,12 @@ KEEP_SHUT = {
     "mouthDimpleLeft": 0.5, "mouthDimpleRight": 0.5, "mouthStretchLeft": 0.5, "mouthStretchRight": 0.5,
     "mouthPressLeft": 0.5, "mouthPressRight": 0.5, "mouthLeft": 0.5, "mouthRight": 0.5, "mouthPucker": 0.6,
     "cheekPuff": 0.5, "mouthShrugLower": 0.15, "mouthRollLower": 0.35, "mouthRollUpper": 0.65,
-    "noseSneerLeft": 0.5, "noseSneerRight": 0.5,
+    "noseSneerLeft": 0.5, "noseSneerRight": 0.5, "jawForward": 0.5, "jawLeft": 0.5, "jawRight": 0.5,
 }  # fmt: skip
 MAY_PART = (
     "mouthFunnel", "mouthShrugUpper", "mouthLowerDownLeft", "mouthLowerDownRight",
     "mouthUpperUpLeft", "mouthUpperUpRight",
-    "jawOpen", "jawForward", "jawLeft", "jawRight",
+    "jawOpen",
 )  # fmt: skip
 TOGETHER_M = 0.005  # the gap that lipsTogether = 1 closes in the middle of the mouth
 SLIT_M = 0.0004

@@ -36,7 +36,7 @@ def test_neutral_lips_are_shut_and_jaw_open_opens_them_in_proportion(head):
     "mix",
     [{}, {"mouthSmile": 1}, {"mouthPucker": 1}, {"mouthFrown": 1}, {"mouthStretch": 1}, {"mouthPress": 1},
      {"mouthSmile": 0.6, "mouthPucker": 0.4}, {"mouthShrugLower": 1}, {"mouthRollLower": 1, "mouthRollUpper": 1},
-     {"mouthSmile": 1, "cheekSquint": 1, "noseSneer": 0.5}],
+     {"mouthSmile": 1, "cheekSquint": 1, "noseSneer": 0.5}, {"jawForward": 1}, {"jawLeft": 1, "mouthRight": 1}],
 )  # fmt: skip
 def test_mouth_close_cancels_the_jaw_in_every_mix(head, jaw, mix):
     """Sealed in the middle to half a millimetre, nowhere crossing by more than the red border's softness (0.8 mm)."""
