@@ -301,13 +301,13 @@ class Engine:
 
     def _greet(self, hello: dict[str, Any]) -> bool:
         """Check the engine's versions: an add-on and an engine of different installs must not guess at each other."""
+        self.hello, self._greeted = hello, time.monotonic()  # also of a stranger: it says which folder to remove
         if hello.get("protocol") != PROTOCOL or (self.version is not None and hello.get("version") != self.version):
             self.kill(
                 f"The engine is version {hello.get('version')} (protocol {hello.get('protocol')}), "
                 f"the add-on expects {self.version} (protocol {PROTOCOL}); run 'python install.py' again"
             )
             return False
-        self.hello, self._greeted = hello, time.monotonic()
         return True
 
     def _see_log(self) -> str:

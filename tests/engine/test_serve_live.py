@@ -154,9 +154,7 @@ def test_packing_agrees_with_its_plain_twin():
 def engine(tmp_path):
     process = Process(tmp_path / "log")
     yield process
-    process.p.kill()
-    process.p.wait()
-    process.p.stdin.close()
+    process.end()
 
 
 def open_in(engine, block, colour):

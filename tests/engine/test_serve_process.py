@@ -1,5 +1,6 @@
 """The engine as a real child process: one answer per request, cancels, noise, faults and its end."""
 
+import contextlib
 import json
 import queue
 import signal
@@ -52,6 +53,16 @@ class Process:
             if message is None or (message["kind"] in kinds and (id is None or message["id"] == id)):
                 return message
 
+    def end(self):
+        """Close its stdin, as a client that goes away; by force if that is not enough."""
+        with contextlib.suppress(OSError):
+            self.p.stdin.close()
+        try:
+            self.p.wait(5)
+        except subprocess.TimeoutExpired:
+            self.p.kill()
+            self.p.wait()
+
     def job(self, name, request=None, id="j"):
         self.say("start", id=id, job=name, request=request or {})
         return self.next(*LAST, id=id)
@@ -63,9 +74,7 @@ def engine(tmp_path):
     process.say("hello")
     process.hello = process.next("hello")
     yield process
-    process.p.kill()
-    process.p.wait()
-    process.p.stdin.close()
+    process.end()
 
 
 def test_hello_and_a_job_with_progress(engine):
