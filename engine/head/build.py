@@ -19,10 +19,9 @@ LICENCE = (
     "CC0-1.0 (MakeHuman hm08 mesh and targets, faceunits01), eyes, teeth and hairs by Soliloquy (GPL-3.0-or-later)"
 )
 EYE_MIDDLE = np.array([0.0, 0.030, 0.030])  # where the point between the eyes lies: near FLAME's own place
-EYE_RADIUS = 0.01535
 AWAKE = 0.18  # part of eyeWide in the neutral face: hm08's own looks sleepy
 JAW_SHAPES = ("jawOpen", "jawLeft", "jawRight", "jawForward")
-LOOKS = tuple(name for name in ARKIT if name.startswith("eyeLook"))
+LID_SHAPES = tuple(n for n in ARKIT if n.startswith(("eye", "cheekSquint")) and n.endswith("Left"))
 
 
 class Source:
@@ -65,23 +64,16 @@ class Source:
         correct.keep_to_side(self.shapes, self.neutral)
         correct.soften(self.shapes, self.base.faces[self.base.groups["body"]])
         field = correct.LipField(self.mouth, self.neutral, self.body)
-        correct.keep_shut(self.shapes, self.mouth, self.neutral, field)
         wide = correct.LipField(self.mouth, self.neutral, self.body, reach=0.0085)
+        correct.lower_smile(self.shapes, self.mouth, self.neutral, wide)
+        correct.keep_shut(self.shapes, self.mouth, self.neutral, field)
         self.shapes.update(correct.lip_extras(self.mouth, self.neutral, field, wide, incisor))
+        for name in LID_SHAPES:
+            lids.keep_outside(self.shapes[name], self.neutral, self.lid.ravel(), self.eye)
+        lids.never_inwards(self.shapes, self.neutral, self.body, self.eye)
         lids.close_blink(self.shapes, self.neutral, self.lid, "eyeBlinkLeft")
-        self.shapes["eyeBlinkRight"] = correct.mirrored(self.shapes["eyeBlinkLeft"], self.mirror)
-        for name in (
-            "eyeBlink",
-            "eyeSquint",
-            "eyeWide",
-            "cheekSquint",
-            "eyeLookUp",
-            "eyeLookDown",
-            "eyeLookIn",
-            "eyeLookOut",
-        ):
-            lids.keep_outside(self.shapes[f"{name}Left"], self.neutral, self.lid.ravel(), self.eye, EYE_RADIUS)
-            self.shapes[f"{name}Right"] = correct.mirrored(self.shapes[f"{name}Left"], self.mirror)
+        for name in LID_SHAPES:
+            self.shapes[hairs.other_name(name)] = correct.mirrored(self.shapes[name], self.mirror)
 
 
 def _attach(piece: Piece, follow: Follow, shapes: dict[str, np.ndarray], persons: dict[str, np.ndarray]) -> Piece:
@@ -94,7 +86,7 @@ def _eyes(source: Source) -> list[Piece]:
     out = []
     for side, letter, flip in (("left", "l", 1.0), ("right", "r", -1.0)):
         rows = source.base.group_vertices(f"helper-{letter}-eye")
-        piece = eyeballs.eyeball(f"eye_{side}", source.eye * (flip, 1, 1), EYE_RADIUS, seed=1)
+        piece = eyeballs.eyeball(f"eye_{side}", source.eye * (flip, 1, 1), lids.EYE_RADIUS, seed=1)
         # Eyeballs are turned by their joints alone; only another identity moves them.
         out.append(_attach(piece, affine_follow(source.neutral[rows], rows, piece.rest), {}, source.identity))
     return out

@@ -26,6 +26,7 @@ MAY_PART = (
 )  # fmt: skip
 TOGETHER_M = 0.005  # the gap that lipsTogether = 1 closes in the middle of the mouth
 SLIT_M = 0.0004
+SMILE_DROP = 0.7
 _REACH = 0.0055  # metres over which a correction of the contact line fades on the lip
 
 
@@ -88,6 +89,18 @@ def facing_on(loop: np.ndarray, neutral: np.ndarray) -> np.ndarray:
 def _is_upper() -> np.ndarray:
     k = np.arange(SIZE)
     return (k <= CORNER) | (k >= SIZE - CORNER)
+
+
+def lower_smile(shapes: dict[str, np.ndarray], mouth: Mouth, neutral: np.ndarray, wide: LipField) -> None:
+    """Take SMILE_DROP of the lift out of the middle of a smiling mouth, in place: hm08 raises the lower lip with the
+    corners, over the teeth that a smile should show. A smile's corners rise, its middle hardly does."""
+    x = neutral[mouth.contact, 0]
+    middle = np.exp(-0.5 * (x / 0.0105) ** 2)
+    for name in ("mouthSmileLeft", "mouthSmileRight"):
+        lift = shapes[name][mouth.contact, 1]
+        change = np.zeros((SIZE, 3))
+        change[:, 1] = -SMILE_DROP * middle * 0.5 * (lift[0] + lift[19])
+        wide.spread(change, shapes[name])
 
 
 def keep_shut(shapes: dict[str, np.ndarray], mouth: Mouth, neutral: np.ndarray, field: LipField) -> None:

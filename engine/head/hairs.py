@@ -11,7 +11,7 @@ BROW_RGB = np.array([0.030, 0.018, 0.011])
 LASH_RGB = np.array([0.012, 0.008, 0.006])
 # Left brow as seen from the front: offsets from the eye's centre in millimetres, from the nose outwards, and the
 # half height of the brow there.
-BROW_LINE = np.array([(-15.0, 16.4), (-7.5, 18.2), (2.0, 20.0), (11.0, 20.3), (18.5, 17.8), (25.0, 13.2)]) * 1e-3
+BROW_LINE = np.array([(-15.0, 16.4), (-7.5, 18.2), (2.0, 20.0), (10.5, 20.4), (17.0, 18.6), (22.8, 15.0)]) * 1e-3
 BROW_HALF = np.array([3.0, 3.5, 3.2, 2.7, 1.8, 0.7]) * 1e-3
 # Direction in which hairs grow there: up at the nose, along the brow in the middle, down at the tail.
 BROW_LEAN = np.radians([66.0, 38.0, 16.0, -2.0, -24.0, -40.0])

@@ -16,7 +16,7 @@ from engine.head.mesh import Piece, grid_faces
 
 UPPER_WIDTH = (8.6, 6.6, 7.6, 7.1, 6.8, 10.0, 9.0)
 LOWER_WIDTH = (5.3, 5.7, 6.8, 7.0, 7.1, 10.8, 10.3)
-UPPER_HEIGHT = (10.2, 8.8, 9.8, 8.4, 7.8, 7.4, 7.0)
+UPPER_HEIGHT = (10.6, 9.8, 11.0, 10.0, 9.6, 9.0, 8.4)
 LOWER_HEIGHT = (8.8, 9.2, 10.2, 8.6, 8.0, 7.5, 7.0)
 DEPTH = (7.0, 6.2, 8.0, 9.0, 9.0, 10.5, 10.0)
 EDGE_DEPTH = (1.6, 1.6, 2.6, 6.5, 7.0, 8.5, 8.0)  # thickness at the biting edge

@@ -168,3 +168,27 @@ def test_lower_teeth_follow_the_jaw_and_the_upper_do_not(head):
     assert not moved[head.parts["teeth_upper"]].any()
     lower = moved[head.parts["teeth_lower"]]
     assert lower[:, 1].max() < -0.003 and lower[:, 1].min() * MM < -25
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [{"cheekSquint": 1, "mouthSmile": 1, "eyeSquint": 1}, {"cheekSquint": 1, "noseSneer": 1}, {"eyeSquint": 1},
+     {"eyeWide": 1, "browDown": 1}, {"browDown": 1, "browMedialDown": 1, "eyeSquint": 1}],
+)  # fmt: skip
+def test_the_ball_shows_only_between_the_lids(head, mix):
+    """Raised cheeks must not sink the lower lid's skin into the eye."""
+    verts = evaluate.vertices(head, *weights_of(**mix))[0].astype(float)
+    skin = head.parts["skin"]
+    surface = Surface(verts[skin], head.faces[(head.faces < len(skin)).all(1)])
+    ball = verts[head.parts["eye_left"]]
+    ball = ball[ball[:, 2] > ball[:, 2].max() - 0.012]
+    index, weight = surface.under(ball[:, :2])
+    seen = ball[ball[:, 2] > np.einsum("nj,nj->n", weight, surface.rest[index][:, :, 2])]
+    marks = verts[head.landmarks["face68"]]
+    inner, outer = marks[42], marks[45]
+    lower = np.interp(seen[:, 0], marks[[42, 47, 46, 45], 0], marks[[42, 47, 46, 45], 1])
+    upper = np.interp(seen[:, 0], marks[[42, 43, 44, 45], 0], marks[[42, 43, 44, 45], 1])
+    assert len(seen) > 50
+    slack = 0.0022  # the marks' chords cut the lids' curves by up to this
+    assert (seen[:, 1] > lower - slack).all() and (seen[:, 1] < upper + slack).all()
+    assert seen[:, 0].min() > inner[0] - 0.001 and seen[:, 0].max() < outer[0] + 0.001
