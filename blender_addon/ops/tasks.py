@@ -163,7 +163,9 @@ class EngineOperator:
 
 
 def _redraw(context: bpy.types.Context) -> None:
+    """The side panels only: drawing the 3D view at every step would cost more than the task."""
     for window in context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.tag_redraw()
+            for region in area.regions if area.type == "VIEW_3D" else ():
+                if region.type == "UI":
+                    region.tag_redraw()

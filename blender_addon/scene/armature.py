@@ -15,10 +15,11 @@ import numpy as np
 from ..convert.axes import to_blender
 from ..convert.names import BONES
 
-# Direction of each bone in Blender's axes (the head faces -Y), and its drawn length in metres.
+# Direction of each bone in Blender's axes (the head faces -Y), and its drawn length in metres: short, to leave
+# the face in sight.
 DIRECTIONS = {
-    "root": ((0.0, 0.0, 1.0), 0.05), "neck": ((0.0, 0.0, 1.0), 0.12), "jaw": ((0.0, -1.0, -0.35), 0.07),
-    "eye.L": ((0.0, -1.0, 0.0), 0.035), "eye.R": ((0.0, -1.0, 0.0), 0.035),
+    "root": ((0.0, 0.0, 1.0), 0.05), "neck": ((0.0, 0.0, 1.0), 0.05), "jaw": ((0.0, -1.0, -0.35), 0.05),
+    "eye.L": ((0.0, -1.0, 0.0), 0.03), "eye.R": ((0.0, -1.0, 0.0), 0.03),
 }  # fmt: skip
 DEFAULT = ((0.0, 0.0, 1.0), 0.05)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import bpy
+from mathutils import Vector
 
 from ..convert.names import AU_NAMES, AU_SLIDERS, EMOTIONS, LAYERS
 from .find import CONTROL_MARK, HEAD_POINTER
@@ -21,7 +22,7 @@ DIALS: dict[str, str] = {
     "lower": "How far mouth and chin move with the emotion; 1 is as generated",
 }
 LAYER_WORDS = {"blink": "Blinking", "gaze": "Small eye movements", "head": "Head motion"}
-HEAD_HEIGHT_M = 0.30  # the Empty stands this far above the rig's origin, clear of the head
+CLEARANCE_M = 0.07  # between the head's top and the control's middle
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ def create(name: str, mesh: bpy.types.Object | None, collection: bpy.types.Colle
     ensure(control)
     if mesh is not None:
         attach(control, mesh)
-        anchor = mesh.parent if mesh.parent is not None else mesh
-        control.location = anchor.matrix_world.translation
-        control.location.z += HEAD_HEIGHT_M
+        corners = [mesh.matrix_world @ Vector(corner) for corner in mesh.bound_box]
+        middle = sum(corners, Vector()) / len(corners)
+        control.location = (middle.x, middle.y, max(corner.z for corner in corners) + CLEARANCE_M)
     return control
 
 

@@ -6,6 +6,7 @@ import math
 
 import bpy
 import numpy as np
+from mathutils import Vector
 
 from ..convert.curves import Keys
 from . import fcurves
@@ -17,7 +18,7 @@ def build(
     scene: bpy.types.Scene, mesh: bpy.types.Object, first: int, last: int, lens_mm: float = 85.0
 ) -> bpy.types.Object:
     """The camera. One whole turn over frames [first, last + 1), so that a loop does not stutter."""
-    corners = np.array([mesh.matrix_world @ mathutils_vector(corner) for corner in mesh.bound_box])
+    corners = np.array([mesh.matrix_world @ Vector(corner) for corner in mesh.bound_box])
     low, high = corners.min(0), corners.max(0)
     middle, half = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
     pivot = bpy.data.objects.new(f"{mesh.name} turntable", None)
@@ -40,10 +41,3 @@ def build(
     fcurves.assign(pivot, action, slot)
     scene.camera = camera
     return camera
-
-
-def mathutils_vector(corner: object) -> object:
-    """A bound box corner as a vector that matrices take."""
-    from mathutils import Vector
-
-    return Vector(corner)

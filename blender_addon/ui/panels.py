@@ -41,21 +41,6 @@ def _split(layout: bpy.types.UILayout) -> bpy.types.UILayout:
     return layout.column(align=True)
 
 
-def _layer_row(layout: bpy.types.UILayout, word: str, *cells: object) -> None:
-    """A word and three cells under each other; a cell is a text or a function that draws it."""
-    split = layout.split(factor=0.27)
-    split.label(text=word)
-    first, rest = split.split(factor=0.22), None
-    for i, cell in enumerate(cells):
-        if i == 1:
-            rest = first.row(align=True)
-        place = first.row() if i == 0 else rest
-        if callable(cell):
-            cell(place)
-        else:
-            place.label(text=cell)
-
-
 class SOLILOQUY_PT_main(_Panel, bpy.types.Panel):
     bl_idname = "SOLILOQUY_PT_main"
     bl_label = "Soliloquy"
@@ -193,17 +178,20 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         layout = self.layout
         control = find.active_control(context)
         column = layout.column(align=True)
-        _layer_row(column, "", lambda cell: cell.label(text="On"), "Amount", "Seed")
-        for layer, word in zip(LAYERS, ("Blink", "Eyes", "Head"), strict=True):
-            _layer_row(
-                column,
-                word,
-                lambda cell, layer=layer: cell.prop(control, f'["{layer}_on"]', text=""),
-                *(
-                    lambda cell, name=f"{layer}_{part}": _prop(cell, control, name, " ")
-                    for part in ("strength", "seed")
-                ),
-            )
+        for layer, word in ((None, ""), *zip(LAYERS, ("Blink", "Eyes", "Head"), strict=True)):
+            split = column.split(factor=0.46, align=True)
+            row = split.row(align=True)
+            if layer is None:
+                row.label(text="")
+                cells = split.split(factor=0.6, align=True)
+                cells.label(text="Amount")
+                cells.label(text="Seed")
+                continue
+            row.prop(control, f'["{layer}_on"]', text=word, toggle=True)
+            cells = split.split(factor=0.6, align=True)
+            cells.active = bool(control.get(f"{layer}_on", True))
+            _prop(cells, control, f"{layer}_strength", " ")
+            _prop(cells, control, f"{layer}_seed", " ")
         column = _split(layout)
         for dial in DIALS:
             _prop(column, control, dial)

@@ -22,7 +22,7 @@ REPORT = {"steps": []}
 import stage  # noqa: E402
 
 import blender_addon  # noqa: E402
-from blender_addon.ops.tasks import board  # noqa: E402
+from blender_addon.ops.tasks import EngineOperator, board  # noqa: E402
 from blender_addon.scene import find, nla, prompts  # noqa: E402
 
 
@@ -53,13 +53,24 @@ def photograph(name):
 
 
 def task_ends(limit=60.0):
-    """Yield until no task is under way; ticks of this timer prove that Blender stays responsive meanwhile."""
-    end, ticks, longest, last = time.monotonic() + limit, 0, 0.0, time.monotonic()
+    """Yield until no task is under way."""
+    end = time.monotonic() + limit
     while board.running is not None and time.monotonic() < end:
         yield 0.02
-        now = time.monotonic()
-        ticks, longest, last = ticks + 1, max(longest, now - last), now
-    REPORT["ticks"], REPORT["longest_gap_s"] = ticks, round(longest, 3)
+
+
+def watch_steps():
+    """Note how long the longest step of a modal task holds Blender (its redraws, slow in software GL, not counted)."""
+    advance = EngineOperator._advance
+
+    def watched(self, context, first=False):
+        start = time.perf_counter()
+        try:
+            return advance(self, context, first)
+        finally:
+            REPORT["longest_step_s"] = max(REPORT.get("longest_step_s", 0.0), time.perf_counter() - start)
+
+    EngineOperator._advance = watched
 
 
 def steps():
@@ -67,6 +78,7 @@ def steps():
     start = time.perf_counter()
     blender_addon.register()
     note("enabled", time.perf_counter() - start)
+    watch_steps()
     if not REAL:
         stage.stage_engine()
     for ob in list(bpy.data.objects):
@@ -97,6 +109,7 @@ def steps():
     yield from generate_stop_and_undo()
     yield from pictures()
     bpy.ops.wm.save_as_mainfile(filepath=str(OUT / "session.blend"))
+    note("longest_step_s", REPORT["longest_step_s"])
     note("finished")
 
 
@@ -136,11 +149,12 @@ def pictures():
     """The whole panel, in as many pictures as its height needs."""
     area = view()
     bpy.context.scene.frame_set(24)
-    area.spaces[0].shading.type = "MATERIAL" if REAL else "SOLID"
+    area.spaces[0].shading.type, area.spaces[0].shading.color_type = "SOLID", "VERTEX"
     region = next(r for r in area.regions if r.type == "WINDOW")
     with bpy.context.temp_override(window=window(), screen=window().screen, area=area, region=region):
         bpy.ops.view3d.view_axis(type="FRONT")
         bpy.ops.view3d.view_all()
+        bpy.ops.view3d.zoom(delta=2)
     yield 1.0
     photograph("3_panel.png")
 
