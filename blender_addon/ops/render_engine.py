@@ -7,6 +7,7 @@ Nothing here ends Blender or blocks its window: a slow, stuck or dead engine lea
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import bpy
 import numpy as np
@@ -39,7 +40,7 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
     _view: LiveView | None = None
     _heads: list[ShownHead] | None = None
     _changed = True
-    _camera: dict[str, object] | None = None
+    _camera: dict[str, Any] | None = None
     _texture = None
     _texture_of: tuple | None = None
     _said = ""
@@ -134,9 +135,9 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
         width, height = (max(1, int(n * factor)) for n in (settings.resolution_x, settings.resolution_y))
         if max(width, height) > LARGEST_SIDE:
             raise EngineError(f"{width}x{height} is beyond {LARGEST_SIDE} pixels a side; lower the resolution")
-        if settings.use_border:
-            self.report({"WARNING"}, "Soliloquy renders the whole frame; the render region is ignored")
         camera = final_camera(self.camera_override or scene.camera, depsgraph, width, height)
+        if settings.use_border:
+            camera, width, height = in_region(camera, settings, width, height)
         heads = shown_heads(depsgraph)
         rgba, depth, normal = empty_planes(width, height)
         if heads:
@@ -227,7 +228,7 @@ def empty_planes(width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def final_camera(
     camera: bpy.types.Object | None, depsgraph: bpy.types.Depsgraph, width: int, height: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The render camera for the engine. Raises EngineError without a camera and for panoramas."""
     if camera is None or camera.type != "CAMERA":
         raise EngineError("The scene has no camera: add one, or press Turntable in the Soliloquy panel")
@@ -240,6 +241,18 @@ def final_camera(
     )
     view = camera.matrix_world.normalized().inverted()  # a camera's scale is no scale of the world
     return engine_camera(projection, view, width, height)
+
+
+def in_region(
+    camera: dict[str, Any], settings: bpy.types.RenderSettings, width: int, height: int
+) -> tuple[dict[str, Any], int, int]:
+    """The camera for the render region alone, and that region's size, cut to whole pixels as Blender does."""
+    left, right = (int(x * width) for x in (settings.border_min_x, settings.border_max_x))
+    bottom, top = (int(y * height) for y in (settings.border_min_y, settings.border_max_y))
+    if right <= left or top <= bottom:
+        raise EngineError("The render region is empty; clear it or draw it again")
+    moved = {**camera, "cx": camera["cx"] - left, "cy": camera["cy"] - (height - top)}
+    return moved, right - left, top - bottom
 
 
 def final_view() -> LiveView:

@@ -290,6 +290,19 @@ def check_film_and_background():
     assert np.abs(filled[..., :3] - expected).max() < 1e-5
 
 
+def check_a_render_region_shows_its_part():
+    scene_with_head()
+    whole = picture()
+    settings = bpy.context.scene.render
+    settings.use_border = settings.use_crop_to_border = True
+    settings.border_min_x, settings.border_max_x, settings.border_min_y, settings.border_max_y = 0.3, 0.71, 0.25, 0.8
+    part = picture()
+    assert part.shape == (192 - 60, 227 - 96, 4) and np.abs(part - whole[60:192, 96:227]).max() < 1e-3
+    settings.use_crop_to_border = False
+    inside = picture()[60:192, 96:227]
+    assert np.abs(inside - whole[60:192, 96:227]).max() < 1e-3
+
+
 def check_two_heads_hide_each_other():
     ob = scene_with_head()
     one = picture()
