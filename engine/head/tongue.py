@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-TIP_RGB, ROOT_RGB = np.array([0.40, 0.125, 0.115]), np.array([0.17, 0.040, 0.038])
+TIP_RGB, ROOT_RGB = np.array([0.50, 0.17, 0.155]), np.array([0.24, 0.065, 0.06])
 
 
 # The tongue hangs on the jaw, and these sounds open it by some 5 mm: the tip aims that much over the ridge behind the
@@ -17,7 +17,7 @@ def at_rest(points: np.ndarray) -> np.ndarray:
     """hm08's tongue [n, 3], flattened and lowered: as it lies there it would fill an open mouth to the palate."""
     out = points.copy()
     floor = points[:, 1].min()
-    out[:, 1] = floor + 0.74 * (points[:, 1] - floor) - 0.0008
+    out[:, 1] = floor + 0.82 * (points[:, 1] - floor) - 0.0004
     out[:, 0] *= 0.93
     return out
 
