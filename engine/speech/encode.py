@@ -73,13 +73,15 @@ def encode(audio: Audio, name: str = "default", report: Reporter = SILENT) -> Sp
     """
     heard = load_encoder(name)(audio, report)
     energy = prosody.energy(heard.mel)
-    articulation = articulate(heard, energy)
     pitch = prosody.f0(audio.samples, len(energy), report)
+    if prosody.is_steady_noise(heard.mel, pitch):
+        energy = np.zeros_like(energy)
+    articulation = articulate(heard, energy, report)
     pitch = np.where(articulation[:, ARTICULATION_INDEX["voice"]] > 0.5, pitch, 0).astype(np.float32)
     return Speech(articulation, heard.features, audio.duration, {"energy": energy, "f0_hz": pitch})
 
 
-def articulate(heard: Heard, energy: np.ndarray) -> np.ndarray:
+def articulate(heard: Heard, energy: np.ndarray, report: Reporter = SILENT) -> np.ndarray:
     """Decode events and gate silence. energy [t] in [0, 1] -> [t, 11] float32 in [0, 1]."""
     rows = len(heard.channels)
     times = np.arange(rows) / 50.0
@@ -94,6 +96,7 @@ def articulate(heard: Heard, energy: np.ndarray) -> np.ndarray:
         ("lip_close", "closure", ev.CLOSURE),
         ("labiodental", "labiodental", ev.LABIODENTAL),
     ):
+        report.check()
         rule = ev.with_threshold(rule, heard.thresholds.get(kind, rule.threshold))
         found = [e for e in ev.decode(heard.events[kind], rule, seconds) if gate_at(gate, e) > 0.05]
         out[:, ARTICULATION_INDEX[channel]] = ev.curve(found, times, rule.ramp)

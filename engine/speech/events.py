@@ -35,8 +35,8 @@ class EventRule:
     trust: float = 0.5
     threshold: float = 0.35
     early: float = 0.02
-    shortest: float = 0.05
-    longest: float = 0.065
+    shortest: float = 0.03
+    longest: float = 0.06
     gap: float = 0.04
     ramp: float = 0.05
     per_second: float = 0.0
@@ -44,8 +44,9 @@ class EventRule:
 
 
 CLOSURE = EventRule(per_second=1.5)
-LABIODENTAL = EventRule(prior=0.04, enter=0.008, leave=0.07, early=0.01, shortest=0.06, longest=0.10, threshold=0.4)
+LABIODENTAL = EventRule(prior=0.04, enter=0.008, leave=0.07, early=0.01, shortest=0.04, longest=0.09, threshold=0.15)
 DIP = 0.35  # of the lower of two peaks
+DOUBT = (0.2, 0.8)  # peak probabilities of the briefest and of the longest ordinary event
 HELD = 0.6  # mean probability above which a long run is one long contact
 CALIBRATE_S = 20.0  # a clip with this much speech moves half of the way from the default threshold to its own
 
@@ -135,24 +136,25 @@ def calibrated(posterior: np.ndarray, p: np.ndarray, rule: EventRule, speech_s: 
 
 
 def _draw(runs: Sequence[tuple[int, int, float]], p: np.ndarray, rule: EventRule) -> list[Interval]:
-    """Lengths in seconds. The run's end is the release, and an ordinary event gets a usual length before it.
+    """Lengths in seconds. The run's end is the release; the surer the net, the longer the contact before it.
 
-    A run half as long again as an ordinary event is kept whole only where the net is sure all along (a held m); else
-    it is doubt about another nasal or a fading voice, and the surest stretch of ordinary length is taken.
+    A doubtful event is drawn as briefly as the eye still reads it, so that a mistake costs little. A run half as long
+    again as the longest is kept whole only where the net is sure all along (a held m); else it is doubt about another
+    nasal or a fading voice, and its surest stretch is taken.
     """
     out: list[Interval] = []
     for first, last, _ in runs:
+        sure = float(np.clip((p[first : last + 1].max() - DOUBT[0]) / (DOUBT[1] - DOUBT[0]), 0.0, 1.0))
+        usual = rule.shortest + sure * (rule.longest - rule.shortest)
         frames = last + 1 - first
-        if frames / RATE_HZ > 1.5 * rule.longest and float(p[first : last + 1].mean()) < HELD:
-            width = round(rule.longest * RATE_HZ)
-            sums = np.convolve(p[first : last + 1], np.ones(width), "valid")
-            first += int(sums.argmax())
+        held = frames / RATE_HZ > 1.5 * rule.longest and float(p[first : last + 1].mean()) > HELD
+        if not held and frames / RATE_HZ > 1.5 * usual:
+            width = round(1.5 * usual * RATE_HZ)
+            first += int(np.convolve(p[first : last + 1], np.ones(width), "valid").argmax())
             last = first + width - 1
         start, end = first / RATE_HZ - rule.early, (last + 1) / RATE_HZ - rule.early
-        if end - start < rule.shortest:
-            start = end - rule.shortest
-        elif rule.longest < end - start <= 1.5 * rule.longest:
-            start = end - rule.longest
+        if not held:
+            start = end - usual
         if out and start - out[-1][1] < rule.gap:
             out[-1] = (out[-1][0], end)
         else:

@@ -17,8 +17,9 @@ _HOP = _RATE // 50
 _ABSOLUTE = 0.15  # YIN's threshold: the first dip below it wins
 _VOICED = 0.35  # aperiodicity above which a frame counts as unvoiced
 _SPAN_DB = 40.0
+_STEADY_DB = 6.0  # speech without any pause still spans 15 dB
 _SILENT_DB = -72.0  # loud frames below this: a recording without a voice
-_BLOCK = 2000
+_BLOCK = 800  # rows, 16 s
 
 
 def energy(mel: np.ndarray) -> np.ndarray:
@@ -31,20 +32,36 @@ def energy(mel: np.ndarray) -> np.ndarray:
     return np.clip(1 + (level - top) / _SPAN_DB, 0, 1).astype(np.float32)
 
 
+def is_steady_noise(mel: np.ndarray, pitch: np.ndarray) -> bool:
+    """Whether a recording holds hum or hiss only: hardly any change of level, hardly any pitch.
+
+    mel [2t, 64] natural log power, pitch [t] Hz. A clip shorter than half a second is never judged.
+    """
+    if len(pitch) < 25:
+        return False
+    level = loudness(mel) * (10 / np.log(10))
+    level = np.convolve(level, np.ones(5) / 5, "valid")  # 50 ms: what remains of noise's own flicker is 1-2 dB
+    span = float(np.percentile(level, 97) - np.percentile(level, 5))
+    return span < _STEADY_DB and float((pitch > 0).mean()) < 0.2
+
+
 def f0(samples: np.ndarray, rows: int, report: Reporter = SILENT) -> np.ndarray:
     """Fundamental frequency in Hz at 50 rows a second, 0 where unvoiced. samples [n] at 16 kHz -> [rows] float32."""
     from scipy.signal import resample_poly
 
-    low = resample_poly(samples, 1, 2).astype(np.float32)
     span = _WINDOW + int(_RATE / F0_RANGE_HZ[0]) + 2
-    padded = np.zeros((rows - 1) * _HOP + span + span // 2, np.float32)
-    usable = min(len(low), len(padded) - span // 2)
-    padded[span // 2 : span // 2 + usable] = low[:usable]
-    view = np.lib.stride_tricks.sliding_window_view(padded, span)[::_HOP]
+    margin = 64  # samples at 8 kHz: beyond the resampling filter's reach
     out = np.empty(rows, np.float32)
     for at in range(0, rows, _BLOCK):
         report.step("pitch", at, rows)
-        out[at : at + _BLOCK] = _yin(view[at : at + _BLOCK][: rows - at])
+        count = min(_BLOCK, rows - at)
+        first = at * _HOP - span // 2 - margin  # of the block, in samples at 8 kHz; row i is centred on i / 50 s
+        last = first + (count - 1) * _HOP + span + 2 * margin
+        a, b = max(0, 2 * first), max(0, min(len(samples), 2 * last))
+        piece = np.zeros(2 * (last - first), np.float32)
+        piece[a - 2 * first : a - 2 * first + max(0, b - a)] = samples[a:b]
+        low = resample_poly(piece, 1, 2)[margin : margin + (count - 1) * _HOP + span]
+        out[at : at + count] = _yin(np.lib.stride_tricks.sliding_window_view(low, span)[::_HOP])
     return out
 
 

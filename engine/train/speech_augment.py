@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.speech.frontend import FLOOR, GATE, PRIOR_FRAMES, RANGE, SCALE
+from engine.speech.frontend import FLOOR, GATE, PRIOR_FRAMES, RANGE, SCALE, mel_matrix
 
 NOISE_SNR_DB = (8.0, 60.0)
 WARP = (0.88, 1.14)
-NOISE_ONLY = 0.03  # share of windows that hold no voice at all
+NOISE_ONLY = 0.04  # share of windows that hold no voice at all
 
 
 def _uniform(g: torch.Generator, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -42,6 +42,15 @@ def normalise(mel: Tensor, prior: Tensor) -> Tensor:
     return ((mel - mean[:, None]) / SCALE).clamp(*RANGE)
 
 
+def flicker_shape() -> Tensor:
+    """Shape of the gamma law that each band's power follows in stationary noise. [64].
+
+    A filter sums a few bins whose powers are exponential; neighbouring bins of a Hann window share about 40 %.
+    """
+    weights = torch.from_numpy(mel_matrix())
+    return (0.6 * weights.sum(0) ** 2 / (weights**2).sum(0)).clamp_min(1.0)
+
+
 def augment(mel: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
     """Random changes of voice, microphone and room noise. mel [b, t, 64] natural log power.
 
@@ -61,8 +70,9 @@ def augment(mel: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
     slope = _uniform(g, b, 1, low=-3.0, high=0.5) * torch.linspace(-0.5, 0.5, m)[None]
     bumps = sum(_uniform(g, b, 1, low=-0.6, high=0.6) * torch.cos(k * axis + 6.28 * _uniform(g, b, 1)) for k in (2, 4))
     noise = (top - snr)[:, None] + slope + bumps
-    # A filter's power over one window of noise is a mean of a few exponential variables: log-normal is near enough.
-    noise = noise[:, None] + 0.45 * torch.randn(b, t, m, generator=g)
+    shape = flicker_shape()
+    flicker = torch._standard_gamma(shape.expand(b, t, m).contiguous(), generator=g) / shape
+    noise = noise[:, None] + torch.log(flicker.clamp_min(1e-4))
     noise_only = torch.rand(b, generator=g) < NOISE_ONLY
     mel = torch.where(noise_only[:, None, None], torch.full_like(mel, -18.4), mel)
     noisy = torch.logaddexp(torch.logaddexp(mel, noise), torch.log(torch.tensor(FLOOR)))

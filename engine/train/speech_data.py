@@ -1,7 +1,8 @@
 """The speech net's training store: log-mels and labels of every clip in a few variants, as flat files on disk.
 
-mel.f16 [n, 64] and labels.u8 [n, 14] at 100 Hz (columns LABELS; 255 = 1, but the phone is a class index), and index.json
-with one row a clip variant. An event of 128 and a phone of 255 mean "not known" and are not trained on. Made once; training reads random crops by memory map.
+mel.f16 [n, 64] and labels.u8 [n, 14] at 100 Hz (columns LABELS; 255 = 1, but the phone is a class index), and
+index.json with one row a clip variant. An event of 128 and a phone of 255 mean "not known" and are not trained on.
+Made once; training reads random crops by memory map.
 """
 
 from __future__ import annotations

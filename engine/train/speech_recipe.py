@@ -29,7 +29,7 @@ WINDOW = 400  # mel frames, 4 s
 BATCH = 24
 EMA = 0.998
 EVENT_WEIGHTS = (2.0, 1.5, 1.0, 1.0)
-PHONE_WEIGHT = 0.3
+PHONE_WEIGHT = 0.8
 PAUSE = class_names().index("pause")
 CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5)
 
@@ -107,6 +107,7 @@ class Trainer:
         """One augmented batch; drawn from the seed and the step number, so a resumed run sees what a whole one sees."""
         rng = np.random.default_rng([self.plan.seed, self.steps])
         g = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
+        torch.manual_seed(int(rng.integers(1 << 31)))  # dropout
         names, p = list(self.shares), np.array(list(self.shares.values()))
         crops = [self.store.crop(WINDOW, str(s), rng) for s in rng.choice(names, BATCH, p=p / p.sum())]
         mel = torch.from_numpy(np.stack([m for m, _ in crops]))

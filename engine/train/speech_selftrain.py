@@ -1,7 +1,7 @@
 """Labels for recordings without phone times: the net's own, where it is sure (self-training).
 
 Three views of a recording (vocal-tract warps) vote; an event frame whose mean probability is not clear of 0.5 is
-marked unknown, channels are the mean of the views at half weight.
+marked unknown, and so is a phone class below CONFIDENCE; channels are the mean of the views at half weight.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from engine.audio.read import levelled
 from engine.speech import events as ev
-from engine.speech.embedded import run_chunked
+from engine.speech.embedded import event_probabilities, run_chunked
 from engine.speech.frontend import log_mel, normalise
 from engine.speech.net import EVENTS, ArticulationNet, prior_array
 from engine.studio.speech_corpus.build import Clip
@@ -21,7 +21,7 @@ from engine.train.speech_augment import warp
 from engine.train.speech_data import UNKNOWN_PHONE
 
 WARPS = (0.94, 1.0, 1.06)
-CONFIDENCE = 0.6  # |2 p - 1| of the mean of the views
+CONFIDENCE = 0.6  # of the mean of the views: |2 p - 1| of an event, p of a phone class
 UNKNOWN = 128
 
 
@@ -31,9 +31,9 @@ def own_labels(net: ArticulationNet, samples: np.ndarray) -> np.ndarray:
     views = []
     for factor in WARPS:
         view = warp(torch.from_numpy(mel)[None], torch.tensor([factor]))[0].numpy()
-        p, c, _ = run_chunked(net, normalise(view, prior_array(net.config)))
-        views.append((p, c))
-    events, channels = (np.mean(values, axis=0) for values in zip(*views, strict=True))
+        raw = run_chunked(net, normalise(view, prior_array(net.config)))
+        views.append((np.stack(list(event_probabilities(raw).values()), 1), raw.channels, raw.phones))
+    events, channels, phones = (np.mean(values, axis=0) for values in zip(*views, strict=True))
     hard = np.full(events.shape, UNKNOWN, np.uint8)
     for i, name in enumerate(EVENTS):
         p = events[:, i]
@@ -44,9 +44,10 @@ def own_labels(net: ArticulationNet, samples: np.ndarray) -> np.ndarray:
         else:
             hard[p < 0.5 * (1 - CONFIDENCE), i] = 0
             hard[p > 0.5 * (1 + CONFIDENCE), i] = 255
+    which = np.where(phones.max(1) > CONFIDENCE, phones.argmax(1), UNKNOWN_PHONE).astype(np.uint8)
+    soft = np.round(channels * 255).astype(np.uint8)
     weight = np.full((len(mel), 1), 128, np.uint8)
-    phones = np.full((len(mel), 1), UNKNOWN_PHONE, np.uint8)
-    return np.concatenate([hard, np.repeat(np.round(channels * 255).astype(np.uint8), 2, 0), weight, phones], 1)
+    return np.concatenate([hard, np.repeat(soft, 2, 0), weight, np.repeat(which, 2)[:, None]], 1)
 
 
 def labelled(

@@ -1,4 +1,4 @@
-"""The lip-sync measure: true times score full marks, shifted or foreign motion fails, counts are exact on made cases."""
+"""The lip-sync measure: true times score full marks, shifted motion fails, counts are exact on made cases."""
 
 import json
 

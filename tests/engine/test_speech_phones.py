@@ -1,5 +1,7 @@
 """The phone table, coarticulation, labels, and the synthesised corpus that they label."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -11,13 +13,11 @@ from engine.studio.speech_corpus.build import clips
 from engine.studio.speech_corpus.labels import BURST_S, continuous_labels, event_labels
 
 JAW, ROUND = CHANNELS.index("jaw_open"), CHANNELS.index("round")
-ARPABET = (
-    "aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z zh sil"
-).split()
+ARPABET = "aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z zh sil"
 
 
 def test_every_arpabet_symbol_has_a_class():
-    for symbol in ARPABET:
+    for symbol in ARPABET.split():
         for form in (symbol, symbol.upper(), symbol + "1"):
             assert all(c.name != "neutral" for c, _ in parts(from_arpabet(form))), form
     assert is_pause(from_arpabet("SIL")) and not is_pause(from_arpabet("m"))
@@ -52,7 +52,7 @@ def test_coarticulation():
     x = targets(
         [("_", 0, 0.2), ("m", 0.2, 0.3), ("a", 0.3, 0.5), ("s", 0.5, 0.6), ("t", 0.6, 0.66), ("u", 0.66, 0.9)], t
     )
-    at = lambda s: x[int(round(s / 0.005))]  # noqa: E731
+    at = lambda s: x[round(s / 0.005)]  # noqa: E731
     assert x.dtype == np.float32 and x.min() >= 0 and x.max() <= 1
     assert at(0.4)[JAW] > 0.7 and at(0.25)[JAW] < 0.3 and at(0.55)[JAW] < 0.3
     # Rounding for u begins during the consonants before it, and is complete in the vowel.
@@ -69,7 +69,7 @@ def test_no_phones_is_silence():
 def test_block_size_does_not_show():
     rng = np.random.default_rng(0)
     edges = np.cumsum(rng.uniform(0.04, 0.15, 300))
-    segments = [(str(rng.choice(list("pamiswuf_"))), a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    segments = [(str(rng.choice(list("pamiswuf_"))), a, b) for a, b in itertools.pairwise(edges)]
     t = np.arange(0, edges[-1], 0.01)
     whole = targets(segments, t)
     pieces = np.concatenate([targets(segments, part) for part in np.array_split(t, 7)])
