@@ -102,6 +102,8 @@ def _describe(control: bpy.types.Object, setting: Setting) -> None:
         ui.update(
             min=low, max=high, soft_min=low, soft_max=high, default=kind(setting.default), description=setting.tip
         )
+        if kind is float:
+            ui.update(precision=2)
     if control.library is None and control.override_library is None:
         control.property_overridable_library_set(f'["{setting.name}"]', True)
 

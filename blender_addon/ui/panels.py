@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bpy
 
-from ..convert.names import AU_NAMES, AUS, EMOTIONS, LAYERS
+from ..convert.names import AU_NAMES, AUS, EMOTIONS, LAYERS, SIDES
 from ..ops.tasks import board
 from ..scene import find, prompts, voice
 from ..scene.control_empty import DIALS
@@ -158,15 +158,12 @@ class SOLILOQUY_PT_action_units(_Section, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout = self.layout
         control = find.active_control(context)
-        layout.use_property_decorate = True
-        column = layout.column(align=True)
         for au in AUS:
-            split = column.split(factor=0.42)
-            split.label(text=AU_NAMES[au].capitalize())
-            row = split.row(align=True)
-            for side in ("L", "R"):
+            column = self.layout.column(align=True)
+            column.label(text=f"{au[2:]}  {AU_NAMES[au].capitalize()}")
+            row = column.row(align=True)
+            for side in SIDES:
                 _prop(row, control, f"{au}_{side}", side)
 
 
@@ -179,16 +176,16 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         control = find.active_control(context)
         column = layout.column(align=True)
         for layer, word in ((None, ""), *zip(LAYERS, ("Blink", "Eyes", "Head"), strict=True)):
-            split = column.split(factor=0.46, align=True)
+            split = column.split(factor=0.45, align=True)
             row = split.row(align=True)
             if layer is None:
                 row.label(text="")
-                cells = split.split(factor=0.6, align=True)
+                cells = split.split(factor=0.56, align=True)
                 cells.label(text="Amount")
                 cells.label(text="Seed")
                 continue
             row.prop(control, f'["{layer}_on"]', text=word, toggle=True)
-            cells = split.split(factor=0.6, align=True)
+            cells = split.split(factor=0.56, align=True)
             cells.active = bool(control.get(f"{layer}_on", True))
             _prop(cells, control, f"{layer}_strength", " ")
             _prop(cells, control, f"{layer}_seed", " ")
