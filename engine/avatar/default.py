@@ -14,7 +14,7 @@ from engine.avatar import strands
 from engine.avatar.attach import attach, axes_from_normals, quaternions
 from engine.avatar.layout import as_planes
 from engine.avatar.sampling import spread
-from engine.avatar.surface import HAIR, LAYERS, Surface, material_ids
+from engine.avatar.surface import HAIR, LAYERS, Surface, material_ids, of_material
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 from engine.core.splats import Avatar
@@ -23,10 +23,13 @@ Array = np.ndarray
 
 VERSION = 1  # part of the cache's name: raise it when the recipe changes
 HARD = ("iris", "sclera", "teeth")
+UNDER_SKIN = (*HARD, "gums")
 # Radius (standard deviation) of a disc over the mean distance to its six neighbours: on skin, which stretches, and on
 # hard parts, which do not and want sharp edges. At 0.76 the least covered place between discs lets 3 % through.
 RADIUS_SKIN, RADIUS_HARD, THICKNESS, OPACITY = 0.76, 0.64, 0.14, 0.97
-MAX_RADIUS = 0.006  # metres
+# Metres: of skin; of hard things close under it; of surfaces that nobody sees. Those are sparse, and large discs of
+# them (the pocket between lips and gums) would poke through the skin.
+MAX_RADIUS, MAX_RADIUS_UNDER, MAX_RADIUS_HIDDEN = 0.006, 0.0012, 0.0005
 CROPPED = 0.13  # part of all Gaussians that are cropped hair, where the head has a scalp
 
 
@@ -74,11 +77,29 @@ def _discs(head: Head, surface: Surface, count: int, seed: int) -> strands.Stran
     points = _rounded(flat, bary, corners[triangle], surface.normals[index], surface.smooth[index])
     hard = np.isin(head.face_material[head.triangle_face[triangle]], material_ids(head, HARD))
     radius = np.where(hard, RADIUS_HARD, RADIUS_SKIN) * _neighbours(points, normals, spacing)
-    radius = np.minimum(radius, MAX_RADIUS)
+    under = np.isin(head.face_material[head.triangle_face[triangle]], material_ids(head, UNDER_SKIN))
+    radius = np.minimum(radius, np.where(under, MAX_RADIUS_UNDER, MAX_RADIUS))
+    hidden = np.einsum("nk,nk->n", bary, surface.hidden[index]) > 0.02
+    radius = np.where(hidden, np.minimum(radius, MAX_RADIUS_HIDDEN), radius)
+    # Where the bust is cut, discs end at the edge instead of hanging over it.
+    cap = np.isin(head.face_material[head.triangle_face[triangle]], material_ids(head, ("cap",)))
+    edge = np.where(cap, _distance(head, points, "skin"), _distance(head, points, "cap"))
+    radius = np.minimum(radius, 0.0008 + 0.4 * edge)
     scales = np.stack([radius, THICKNESS * radius, radius], 1)
-    return strands.Strands(
-        triangle, bary, points, axes_from_normals(normals), scales, np.full(count, OPACITY), np.ones(count)
-    )
+    scalp = np.einsum("nk,nk->n", bary, surface.scalp[index])
+    grain = np.random.default_rng(seed + 1).normal(0, 0.02, count)  # skin is not plastic
+    # The cut's dark grey would show as specks between the small discs of its edge: it fades to a skin's brightness.
+    tint = np.exp(grain) * (1 - 0.4 * scalp) * np.where(cap, 1 + 5 * np.clip(1 - edge / 0.01, 0, 1), 1)
+    return strands.Strands(triangle, bary, points, axes_from_normals(normals), scales, np.full(count, OPACITY), tint)
+
+
+def _distance(head: Head, points: Array, material: str) -> Array:
+    """[n] distance to the nearest vertex of a material, at most 20 mm."""
+    from scipy.spatial import cKDTree
+
+    found = head.template[of_material(head, (material,)) > 0]
+    far = np.full(len(points), 0.02)
+    return np.minimum(cKDTree(found).query(points, distance_upper_bound=0.02)[0], far) if len(found) else far
 
 
 def _neighbours(points: Array, normals: Array, spacing: Array, count: int = 6) -> Array:

@@ -37,7 +37,7 @@ def read_avatar(path: str | os.PathLike[str]) -> Avatar:
     """An avatar .npz, laid out for the kernels. Raises BadFile."""
     arrays, meta = read_archive(path, "avatar", FORMAT)
     try:
-        values = {name: arrays[name].astype(np.float32) for name in _HALF}
+        values: dict[str, Any] = {name: arrays[name].astype(np.float32) for name in _HALF}
         for name in ("local_means", "local_quats", "log_scales", "sh"):
             values[name] = as_planes(values[name])
         triangle, layer = arrays["triangle"].astype(np.int32), arrays["layer"].astype(np.uint8)

@@ -20,7 +20,7 @@ from engine.head.mesh import vertex_normals
 
 Array = np.ndarray
 
-RAYS = 320
+RAYS = 448
 REACH = 0.35  # metres: beyond it a head does not shade itself
 # (azimuth, elevation in degrees, concentration, linear RGB strength): lobe exp(k (cos - 1)) around its direction.
 LIGHTS = (
@@ -129,7 +129,7 @@ def _glossy(
             out[i, j, 0], out[i, j, 1], out[i, j, 2] = r / total, g / total, b / total
 
 
-def diffuse_through_skin(values: Array, faces: Array, skin: Array, rounds: tuple[int, int, int] = (4, 2, 1)) -> Array:
+def diffuse_through_skin(values: Array, faces: Array, skin: Array, rounds: tuple[int, int, int] = (6, 4, 3)) -> Array:
     """Blur irradiance [v, 3] along the mesh where skin [v] is 1: red light travels furthest under skin.
 
     rounds: passes of averaging with the neighbours for red, green and blue (an edge is 2 to 4 mm, and red light

@@ -22,7 +22,7 @@ class Occluder:
         _build(corners, corners.mean(1), self.order, self.bounds, self.links)
         self.corners = corners[self.order]
 
-    def visible(self, points: Array, normals: Array, directions: Array, reach: float, lift: float = 2e-4) -> Array:
+    def visible(self, points: Array, normals: Array, directions: Array, reach: float, lift: float = 6e-4) -> Array:
         """[n, k] uint8: 1 where nothing lies within `reach` metres of points [n, 3] along directions [k, 3].
 
         Directions below the horizon of normals [n, 3] count as blocked. Rays start `lift` metres above the surface.

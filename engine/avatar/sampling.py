@@ -33,7 +33,7 @@ def spread(corners: Array, density: Array, group: Array, count: int, seed: int) 
     normals = cross[triangle] / np.maximum(2 * area[triangle], 1e-20)[:, None]
     per_metre2 = np.einsum("nk,nk->n", bary, density[triangle]) * (count / mass.sum())
     spacing = np.sqrt(2 / np.sqrt(3) / per_metre2)
-    cell = float(spacing.max())
+    cell = float(np.median(spacing))
     kept = _eliminate(
         points.astype(np.float32), normals.astype(np.float32), group[triangle].astype(np.int32),
         spacing.astype(np.float32), np.float32(cell), count,
@@ -64,7 +64,7 @@ def _eliminate(points: Array, normals: Array, group: Array, spacing: Array, cell
     weight = np.zeros(n, np.float32)
     near = np.empty(4096, np.int32)
     for i in range(n):
-        found = _near(i, points, normals, group, spacing, start, members, cells, shape, near)
+        found = _near(i, points, normals, group, spacing, start, members, cells, shape, cell, near)
         for k in range(found):
             weight[i] += _push(i, near[k], points, spacing)
     heap, place = np.arange(n).astype(np.int32), np.arange(n).astype(np.int32)
@@ -78,7 +78,7 @@ def _eliminate(points: Array, normals: Array, group: Array, spacing: Array, cell
         size -= 1
         _swap(heap, place, 0, size)
         _sink(heap, place, weight, 0, size)
-        found = _near(worst, points, normals, group, spacing, start, members, cells, shape, near)
+        found = _near(worst, points, normals, group, spacing, start, members, cells, shape, cell, near)
         for k in range(found):
             j = near[k]
             if kept[j]:
@@ -114,13 +114,15 @@ def _grid(points: Array, cell: float) -> tuple[Array, Array, Array, Array]:
 @fast
 def _near(
     i: int, points: Array, normals: Array, group: Array, spacing: Array,
-    start: Array, members: Array, cells: Array, shape: Array, out: Array,
+    start: Array, members: Array, cells: Array, shape: Array, cell: float, out: Array,
 ) -> int:  # fmt: skip
     """Write the points that i disturbs into out; their number."""
     found = 0
-    for x in range(max(cells[i, 0] - 1, 0), min(cells[i, 0] + 2, shape[0])):
-        for y in range(max(cells[i, 1] - 1, 0), min(cells[i, 1] + 2, shape[1])):
-            z0, z1 = max(cells[i, 2] - 1, 0), min(cells[i, 2] + 2, shape[2])
+    # Neighbours may be a little sparser than i; much sparser ones push it less than anyone near.
+    wide = np.int32(np.float32(1.25) * spacing[i] / cell) + 1
+    for x in range(max(cells[i, 0] - wide, 0), min(cells[i, 0] + wide + 1, shape[0])):
+        for y in range(max(cells[i, 1] - wide, 0), min(cells[i, 1] + wide + 1, shape[1])):
+            z0, z1 = max(cells[i, 2] - wide, 0), min(cells[i, 2] + wide + 1, shape[2])
             row = (x * shape[1] + y) * shape[2]
             for m in range(start[row + z0], start[row + z1]):
                 j = members[m]

@@ -36,35 +36,51 @@ class Strands:
 
 
 def blades(head: Head, count: int) -> Strands:
-    """Strands along the triangles of brow and lash blades, three to a triangle (one if that took over 10 % of `count`).
+    """Strands along the faces of brow and lash blades, three to a face (one if that took over 10 % of `count`).
 
-    Of a quad only the first triangle is used: the line from the middle of its short side to the opposite corner
-    already runs along the blade.
+    A blade's triangle runs from the middle of its shortest side to the opposite corner, its quad from the middle of one
+    of its two short sides to the middle of the other.
     """
-    hair = np.flatnonzero(np.isin(head.face_material, material_ids(head, HAIR))[head.triangle_face])
-    hair = hair[np.diff(head.triangle_face[hair], prepend=-1) > 0]
+    hair = np.flatnonzero(np.isin(head.face_material, material_ids(head, HAIR)))
     each = 3 if 3 * len(hair) < 0.1 * count else 1
-    corners = head.template[head.triangles[hair]].astype(np.float64)
-    sides = np.linalg.norm(np.roll(corners, -1, 1) - corners, axis=2)  # side k: corner k to k + 1
-    rows, short = np.arange(len(hair)), sides.argmin(1)
-    ends = np.zeros((2, len(hair), 3))  # barycentric: middle of the short side, opposite corner
-    ends[0, rows, short] = ends[0, rows, (short + 1) % 3] = 0.5
-    ends[1, rows, (short + 2) % 3] = 1
-    t = ((np.arange(each) + 0.5) / each)[None, :, None]
-    bary = (1 - t) * ends[0][:, None] + t * ends[1][:, None]
+    ends = _ends(head, hair)  # weights of the face's four corners
+    faces = np.where(head.faces[hair] >= 0, head.faces[hair], head.faces[hair, :1])
+    corners = head.template[faces].astype(np.float64)
     root, tip = np.einsum("enk,nkc->enc", ends, corners)
     length = np.maximum(np.linalg.norm(tip - root, axis=1), 1e-6)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    width = BLADE_WIDTH * sides.min(1)
+    along = (tip - root) / length[:, None]
+    normal -= (normal * along).sum(1, keepdims=True) * along
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    area = 0.5 * np.linalg.norm(np.cross(corners[:, 2] - corners[:, 0], corners[:, 1] - corners[:, 0]), axis=1)
+    width = BLADE_WIDTH * 2 * area / length
     scales = np.stack([0.55 * length / each, 0.5 * width, width], -1)
-    names = [head.materials[i].name for i in head.face_material[head.triangle_face[hair]]]
+    t = ((np.arange(each) + 0.5) / each)[None, :, None]
+    # Colour and binding use the face's first triangle; the fourth corner's share goes to its neighbour.
+    weights = ends[:, :, :3] + ends[:, :, 3:] * [0, 0, 1]
+    names = [head.materials[i].name for i in head.face_material[hair]]
+    first = np.searchsorted(head.triangle_face, hair).astype(np.int32)
     return Strands(
-        np.repeat(hair, each).astype(np.int32), bary.reshape(-1, 3),
-        np.einsum("nek,nkc->nec", bary, corners).reshape(-1, 3),
-        np.repeat(_axes((tip - root) / length[:, None], normal), each, 0), np.repeat(scales, each, 0),
-        np.repeat([OPACITY[name] for name in names], each), np.ones(len(hair) * each),
+        np.repeat(first, each), ((1 - t) * weights[0][:, None] + t * weights[1][:, None]).reshape(-1, 3),
+        ((1 - t) * root[:, None] + t * tip[:, None]).reshape(-1, 3), np.repeat(_axes(along, normal), each, 0),
+        np.repeat(scales, each, 0), np.repeat([OPACITY[name] for name in names], each), np.ones(len(hair) * each),
     )  # fmt: skip
+
+
+def _ends(head: Head, hair: Array) -> Array:
+    """[2, n, 4]: weights of each face's corners that give the two ends of the line along it."""
+    faces, rows = head.faces[hair], np.arange(len(hair))
+    quad = faces[:, 3] >= 0
+    corners = head.template[np.where(faces >= 0, faces, faces[:, :1])].astype(np.float64)
+    sides = np.linalg.norm(np.roll(corners, -1, 1) - corners, axis=2)  # side k: corner k to k + 1
+    out = np.zeros((2, len(hair), 4))
+    k = np.where(quad, np.where(sides[:, 0] + sides[:, 2] <= sides[:, 1] + sides[:, 3], 0, 1), sides[:, :3].argmin(1))
+    size = np.where(quad, 4, 3)
+    out[0, rows, k] = out[0, rows, (k + 1) % size] = 0.5
+    out[1, rows, (k + 2) % size] += np.where(quad, 0.5, 1)
+    out[1, rows[quad], (k[quad] + 3) % 4] = 0.5
+    return out
 
 
 def cropped(head: Head, surface: Surface, count: int, rng: np.random.Generator) -> Strands:
@@ -95,7 +111,7 @@ def cropped(head: Head, surface: Surface, count: int, rng: np.random.Generator) 
     scales = np.array([CROP_LENGTH, CROP_WIDTH, CROP_WIDTH]) * rng.uniform(0.7, 1.2, (count, 1))
     return Strands(
         triangle.astype(np.int32), bary, points, _axes(along, np.cross(across, along)), scales,
-        np.full(count, CROP_OPACITY), np.exp(rng.normal(-0.35, 0.45, count)),
+        np.full(count, CROP_OPACITY), np.exp(rng.normal(-0.55, 0.45, count)),
     )  # fmt: skip
 
 

@@ -23,9 +23,11 @@ OPEN_MOUTH = {
     "jawOpen": 0.6, "mouthUpperUpLeft": 1.0, "mouthUpperUpRight": 1.0, "mouthLowerDownLeft": 1.0,
     "mouthLowerDownRight": 1.0, "mouthSmileLeft": 0.4, "mouthSmileRight": 0.4,
 }  # fmt: skip
+# Azimuth, elevation, angular radius in degrees and strength of what a cornea mirrors.
+CATCHLIGHTS = ((-26.0, 16.0, 10.0, 0.9), (35.0, -10.0, 6.0, 0.2))
 SHUT_EYES = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}
 # Points per area relative to the back of the head, by material where the place does not decide.
-DENSITY = {"iris": 16.0, "sclera": 4.5, "cap": 0.25, "teeth": 3.6, "gums": 1.4, "tongue": 1.6}
+DENSITY = {"iris": 45.0, "sclera": 8.0, "cap": 0.12, "teeth": 3.6, "gums": 1.4, "tongue": 1.6}
 
 
 def material_ids(head: Head, names: tuple[str, ...]) -> list[int]:
@@ -49,7 +51,8 @@ class Surface:
     """Light, gloss and density of every vertex, layer and group of every triangle.
 
     irradiance [v, 3] and gloss [v, VIEWS, 3] linear; normals [v, 3] of the neutral face; smooth [v]: 1 on skin;
-    density [v]; layer [m] uint8; group [m]: surfaces that are sampled apart; scalp [v]: 1 where hair is cropped.
+    density [v]; hidden [v] bool: seen in no pose; layer [m] uint8; group [m]: surfaces that are sampled apart;
+    scalp [v]: 1 where hair is cropped.
     """
 
     def __init__(self, head: Head):
@@ -69,9 +72,9 @@ class Surface:
         shut_part = 0.5 * (lids * self.smooth)[:, None] * (1 - open_part)
         mixed = (1 - open_part - shut_part) * rest.irradiance + open_part * opened.irradiance
         self.irradiance = light.diffuse_through_skin(mixed + shut_part * shut.irradiance, head.triangles, self.smooth)
-        ever = rest.visible.any(1) | opened.visible.any(1) | shut.visible.any(1)
+        self.hidden = ~(rest.visible.any(1) | opened.visible.any(1) | shut.visible.any(1))
         self.scalp = self._scalp()
-        self._densities(ever)
+        self._densities()
         self._gloss(rest, directions)
 
     def near_eyes(self, radius: float) -> Array:
@@ -93,7 +96,7 @@ class Surface:
         above = head.template[:, 1] > eyes[0, 1] - 0.08
         return np.clip((0.36 - head.albedo[:, 0]) / 0.2, 0, 1) * away * above * mask(head, "skin") * (1 - self._inside)
 
-    def _densities(self, ever: Array) -> None:
+    def _densities(self) -> None:
         """Where a viewer looks, and where things are small, there are more."""
         head = self.head
         middle = joints_of(head)[3:5].mean(0) + [0, -0.035, 0.02]
@@ -101,8 +104,9 @@ class Surface:
         bust = np.clip((middle[1] - 0.085 - head.template[:, 1]) / 0.04, 0, 1)
         sides = np.clip((np.abs(head.template[:, 0]) - 0.071) / 0.004, 0, 1)
         ear = sides * (head.template[:, 1] > middle[1] - 0.06)
-        density = 0.75 + 1.6 * face + 3.2 * self.near_eyes(0.021) + 2.4 * self.near_mouth() + 0.9 * ear
-        density *= (1 - 0.62 * bust) * (1 - 0.75 * mask(head, "mouth_inside") * (1 - self.near_mouth()))
+        density = 0.7 + 1.7 * face + 3.2 * self.near_eyes(0.021) + 4.5 * self.near_mouth() + 1.5 * ear
+        density *= 1 - 0.3 * self.scalp
+        density *= (1 - 0.72 * bust) * (1 - 0.75 * mask(head, "mouth_inside") * (1 - self.near_mouth()))
         for name, value in DENSITY.items():
             density[of_material(head, (name,)) > 0] = value
         # A rim where the bust is cut: small discs give it a clean edge.
@@ -114,21 +118,23 @@ class Surface:
             rim = cKDTree(cut).query(head.template[skin])[0] < 0.006
             density[skin[rim]] = 1.6
         # What no pose ever shows (backs of eyes and gums) keeps a few, so that no view finds nothing there.
-        self.density = density * np.where(ever, 1.0, 0.06)
+        self.density = density * np.where(self.hidden, 0.06, 1.0)
         layer = np.full(len(head.faces), LAYERS.index("other"), np.uint8)
         layer[face[head.faces[:, 0]] > 0.25] = LAYERS.index("face")
         for name, materials in (("face", ("iris", "sclera", "lips", *HAIR)), ("inside_mouth", INSIDE)):
             layer[np.isin(head.face_material, material_ids(head, materials))] = LAYERS.index(name)
         self.layer = layer[head.triangle_face]
         self.group = head.face_material[head.triangle_face].astype(np.int32)
-        self.group[np.isin(self.group, material_ids(head, ("skin", "lips", "mouth")))] = -1  # one continuous surface
+        self.group[
+            np.isin(self.group, material_ids(head, ("skin", "scalp", "lips", "mouth")))
+        ] = -1  # one continuous surface
 
     def _gloss(self, rest: light.Lit, directions: Array) -> None:
         """Reflected light for each vertex and view, with Schlick's Fresnel factor (1994) and the material's gloss."""
         head = self.head
         wet = np.clip(of_material(head, WET) + 0.35 * mask(head, "lips"), 0, 1)
         dull = of_material(head, (*HAIR, "cap")) + 0.8 * self.scalp
-        strength = (0.55 + 0.6 * wet) * (1 - np.clip(dull, 0, 1)) * (1 - 0.6 * self._inside)
+        strength = (0.8 + 0.35 * wet) * (1 - np.clip(dull, 0, 1)) * (1 - 0.6 * self._inside)
         # A cornea mirrors the room sharply: as a broad lobe that would only veil the pupil.
         strength[of_material(head, ("iris",)) > 0] = 0.15
         self.views = sphere_directions(VIEWS)
@@ -145,9 +151,25 @@ class Surface:
         lips = np.einsum("nk,nk->n", bary, mask(head, "lips")[index])
         pair = [np.array(head.materials[i].base_color) for i in material_ids(head, ("skin", "lips"))]
         if len(pair) == 2:
-            sharp = np.clip((lips - 0.3) / 0.4, 0, 1)
+            sharp = np.clip((lips - 0.1) / 0.8, 0, 1)
             colour += ((sharp * sharp * (3 - 2 * sharp) - lips)[:, None]) * (pair[1] - pair[0])
         return np.clip(colour, 0.001, 1)
+
+    def _catchlight(self, triangle: Array, normals: Array) -> Array:
+        """[n, 3] mirror images of two lights on the corneas, as a camera in front sees them.
+
+        They are painted on: spherical harmonics are too soft to let them wander with the view, and eyes without a
+        spark look dead.
+        """
+        out = np.zeros((len(triangle), 3))
+        cornea = np.isin(self.head.face_material[self.head.triangle_face[triangle]], material_ids(self.head, ("iris",)))
+        n = normals[cornea] / np.maximum(np.linalg.norm(normals[cornea], axis=1, keepdims=True), 1e-9)
+        mirror = 2 * n[:, 2:] * n - [0, 0, 1]
+        for azimuth, elevation, radius, strength in CATCHLIGHTS:
+            angle = np.arccos(np.clip(mirror @ light.direction(azimuth, elevation), -1, 1))
+            edge = np.clip((np.radians(radius) - angle) / np.radians(2.5) + 0.5, 0, 1)
+            out[cornea] += (strength * edge)[:, None]
+        return out
 
     def colours(self, triangle: Array, bary: Array, tint: Array) -> Array:
         """Spherical harmonics [n, 9, 3] in display space of points on triangles; tint [n] multiplies their albedo."""
@@ -159,6 +181,7 @@ class Surface:
             base *= np.einsum("nk,nkc->nc", b, self.irradiance[index])
             gloss = np.einsum("nk,nkjc->njc", b, self.gloss[index])
             normals = np.einsum("nk,nkc->nc", b, self.normals[index])
+            gloss += self._catchlight(triangle[rows], normals)[:, None]
             seen = np.clip(linear_to_srgb(base[:, None] + gloss), 0, 1.2)
             out[rows] = _fit(seen, normals, self.views)
         return out

@@ -120,15 +120,15 @@ def time_reference(gaussians: Gaussians, camera: Camera) -> float:
     from engine.render import reference
 
     g = gaussians
-    inputs = [
+    means, quats, scales, opacity, sh = (
         torch.as_tensor(np.array(a, np.float32, order="C")) for a in (g.means, g.quats, g.scales, g.opacity, g.sh)
-    ]
+    )
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.no_grad():
             start = time.perf_counter()
-            reference.rasterise(*inputs, camera)
+            reference.rasterise(means, quats, scales, opacity, sh, camera)
             return 1000 * (time.perf_counter() - start)
     finally:
         torch.set_num_threads(before)
