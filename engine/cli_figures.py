@@ -74,7 +74,7 @@ def bench_render(as_json: Json = False) -> None:
 @bench_app.command("speech")
 def bench_speech(as_json: Json = False) -> None:
     """How many times faster than real time each speech encoder is."""
-    from engine.speech.bench import run
+    from engine.speech.bench import bench as run
 
     result = run()
     show(result, as_json, table(result["systems"]))

@@ -168,6 +168,36 @@ def test_nothing_of_third_parties_or_generated_is_tracked():
     assert [ids(path) for path in tracked() if path.suffix in kinds] == []
 
 
+def internal_imports(tree):
+    """(module, name) of every absolute import from the engine, those inside functions included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "engine":
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def top_names(tree):
+    """Names that a module defines or imports at its top level, branches included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "engine").rglob("*.py")), ids=ids)
+def test_what_is_imported_late_exists(path):
+    """An import inside a function fails only when a person comes by; here it fails at once."""
+    for module, name in internal_imports(tree_of(path)):
+        place = ROOT.joinpath(*module.split("."))
+        if (place / f"{name}.py").is_file() or (place / name / "__init__.py").is_file():
+            continue
+        file = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
+        assert file.is_file(), f"there is no {module}"
+        assert name in set(top_names(tree_of(file))), f"{module} has no {name}"
+
+
 # Texts that must agree
 
 
