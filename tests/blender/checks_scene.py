@@ -388,6 +388,22 @@ def check_nothing_is_written_on_a_linked_character():
         assert to_controls(sample.read(bpy.context.scene, control, VoiceClock(Fraction(25)), 20))["emotions"]
 
 
+def check_tweak_mode_is_left_alone():
+    control, mesh, _ = character()
+    take.write(control, performance(5))
+    anim = mesh.data.shape_keys.animation_data
+    anim.nla_tracks[0].select = anim.nla_tracks[0].strips[0].select = True
+    anim.nla_tracks.active = anim.nla_tracks[0]
+    anim.use_tweak_mode = True
+    assert anim.use_tweak_mode
+    try:
+        take.write(control, performance(5, seed=4))
+    except SceneProblem as problem:
+        assert "tweak mode" in str(problem)
+    else:
+        raise AssertionError("a take was written into a strip that is being edited")
+
+
 def check_an_overridden_character_takes_local_strips():
     with tempfile.TemporaryDirectory() as folder:
         actor = _library(folder)
