@@ -242,9 +242,8 @@ class Parser(argparse.ArgumentParser):
         raise BadInput(f"{message}; 'python install.py --help' lists what there is")
 
 
-def demo(env: Environment, audio: Path | None) -> int:
-    """Run the example shot on a voice, through the operators that a person clicks; its files lie in out/demo."""
-    out = ROOT / "out" / "demo"
+def demo(env: Environment, audio: Path | None, out: Path = ROOT / "out" / "demo") -> int:
+    """Run the example shot on a voice, through the operators that a person clicks; its files lie in `out`."""
     out.mkdir(parents=True, exist_ok=True)
     if audio is None:
         audio = out / "voice.wav"
@@ -260,8 +259,8 @@ def demo(env: Environment, audio: Path | None) -> int:
     names = json.loads(shot.read_text(encoding="utf-8"))["outputs"].values()
     for path in (out / name for name in names):
         if not path.is_file() or path.stat().st_mtime < begun - 2 or not path.stat().st_size:
-            raise Missing(f"{path.relative_to(ROOT)} was not written; run 'python install.py' and read what it says")
-        say(f"{path.relative_to(ROOT)}  {path.stat().st_size / 1e6:.1f} MB")
+            raise Missing(f"{path} was not written; run 'python install.py' and read what it says")
+        say(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import engine
 import install
 from blender_addon.link import config as link_config
 from engine import doctor, environment, extension, installed
@@ -226,7 +227,7 @@ def test_too_little_disk_is_told_before_anything_is_fetched(tmp_path, monkeypatc
 def test_the_project_is_importable_from_the_environment_and_has_its_command(small_env):
     install.join_project(small_env)
     ask = [str(small_env.python), "-I", "-c", "import engine; print(engine.__version__)"]
-    assert environment.capture(ask) == __import__("engine").__version__
+    assert environment.capture(ask) == engine.__version__
     if os.name != "nt":
         done = subprocess.run([small_env.scripts / "soliloquy"], cwd="/", capture_output=True, text=True, check=False)
         assert "typer" in done.stderr  # it reached engine/cli.py, whose first package an empty environment lacks
@@ -262,6 +263,39 @@ def test_an_offline_start_from_nothing_ends_with_one_line(tmp_path, no_index):
     code, stdout, stderr = install_py("--prefix", tmp_path, "--no-blender", "--offline")
     assert code == 1 and "making" in stdout
     assert stderr.count("\n") == 1 and "--offline: torch==" in stderr
+
+
+# The demo
+
+
+@pytest.fixture
+def this_env(tmp_path, monkeypatch):
+    """The environment that runs the tests, with a config of its own that leads Blender to this engine."""
+    env = Environment(tmp_path)
+    env.python = Path(sys.executable)
+    monkeypatch.setenv(
+        "SOLILOQUY_CONFIG", str(installed.write_config(env.python, engine.__version__, path=tmp_path / "c.json"))
+    )
+    return env
+
+
+@pytest.mark.blender
+def test_a_demo_that_fails_says_why(this_env, tmp_path, capfd):
+    voice = tmp_path / "voice.wav"
+    voice.write_text("this is no sound")
+    with pytest.raises(Missing, match="the shot was not finished"):
+        install.demo(this_env, voice, tmp_path / "out")
+    assert "voice.wav" in capfd.readouterr().err
+    assert not list((tmp_path / "out").glob("*.mp4"))
+
+
+@pytest.mark.blender
+@pytest.mark.slow
+def test_the_demo_speaks_a_sample_and_leaves_its_four_files(this_env, tmp_path):
+    assert install.demo(this_env, None, tmp_path) == 0
+    sizes = {p.name: p.stat().st_size for p in tmp_path.iterdir() if p.is_file()}
+    assert {"voice.wav", "demo.blend", "head.abc", "turntable.mp4", "sheet.png"} <= set(sizes)
+    assert min(sizes[name] for name in ("demo.blend", "head.abc", "turntable.mp4", "sheet.png")) > 100_000
 
 
 # The extension
