@@ -12,6 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.avatar.compiled import fast
+from engine.render import order
+
+Array = np.ndarray
 
 AS_BLENDED, TO_LINEAR, TO_DISPLAY = 0, 1, 2  # what the image write does to the colour
 DISPLAY_MAX = 4.0  # display values above this are clamped before they are made linear
@@ -20,7 +23,13 @@ FAR_DEPTH = 1e10
 _TABLE_STEPS = 4096
 _STEPS = np.float32(_TABLE_STEPS / DISPLAY_MAX)
 _U1, _U2, _U3, _U4, _U16, _U256 = (np.uint64(k) for k in (1, 2, 3, 4, 16, 256))
-_G, _B, _W, _D, _NX, _NY, _NZ = (np.uint64(256 * k) for k in (2, 3, 1, 4, 5, 6, 7))
+# Planes of a tile after the transmittance, and entries of a record (order.py): unsigned, because a signed index is
+# tested for being negative at each access.
+_W, _G, _B, _D, _NX, _NY, _NZ = (np.uint64(256 * k) for k in range(1, 8))
+_R_Y, _R_A, _R_B, _R_C, _R_OPACITY, _R_RED, _R_GREEN, _R_BLUE = (
+    np.uint64(k) for k in range(order.R_Y, order.R_BLUE + 1)
+)
+_R_ROW0, _R_ROW1, _R_DEPTH, _R_NX, _R_NY, _R_NZ = (np.uint64(k) for k in range(order.R_ROW0, order.R_NZ + 1))
 _0, _1, _HALF, _255 = np.float32(0), np.float32(1), np.float32(0.5), np.float32(255)
 _ALPHA_MIN, _ALPHA_MAX, _T_MIN = np.float32(1.0 / 255.0), np.float32(0.999), np.float32(1e-4)
 _FAR, _TINY, _NORMAL_MIN = np.float32(FAR_DEPTH), np.float32(1e-12), np.float32(1e-4)
@@ -43,7 +52,7 @@ DECODE = _decode_table()
 
 
 @fast
-def _to_linear(value, table):
+def _to_linear(value: float, table: Array) -> float:
     position = min(max(value, _0) * _STEPS, np.float32(_TABLE_STEPS))
     index = np.int32(position)
     low = table[np.uint64(index)]
@@ -51,14 +60,14 @@ def _to_linear(value, table):
 
 
 @fast
-def _to_display(value):
+def _to_display(value: float) -> float:
     if value <= np.float32(0.0031308):
         return np.float32(12.92) * max(value, _0)
     return np.float32(1.055) * value ** np.float32(1 / 2.4) - np.float32(0.055)
 
 
 @fast
-def _empty_tile(tile, planes):
+def _empty_tile(tile: Array, planes: int) -> None:
     for k in range(_U256):
         tile[k] = _1
     for k in range(_U256, planes * _U256):
@@ -66,7 +75,7 @@ def _empty_tile(tile, planes):
 
 
 @fast
-def _alive(tile, row):
+def _alive(tile: Array, row: int) -> bool:
     base, top = row * _U16, _0
     for k in range(_U16):
         top = max(top, tile[base + k])
@@ -74,23 +83,33 @@ def _alive(tile, row):
 
 
 @fast
-def _blend_tile(tile, records, lists, begin, end, left, top, depth, normal):
+def _blend_tile(
+    tile: Array,
+    records: Array,
+    lists: Array,
+    begin: int,
+    end: int,
+    left: float,
+    top: float,
+    depth: Array | None,
+    normal: Array | None,
+) -> None:
     """Fill `tile`: planes of 256 floats: transmittance (negative where finished), red, green, blue[, depth, normal]."""
     first, last = np.uint64(0), _U16  # rows that are not finished
     since = np.uint64(0)
     for entry in range(begin, end):
         base = np.uint64(lists[entry]) * _U16
-        x, y = records[base], records[base + np.uint64(1)]
-        a, b, c = records[base + np.uint64(2)], records[base + np.uint64(3)], records[base + np.uint64(4)]
-        opacity = records[base + np.uint64(5)]
-        red, green, blue = records[base + np.uint64(6)], records[base + np.uint64(7)], records[base + np.uint64(8)]
-        low, high = records[base + np.uint64(9)] - top, records[base + np.uint64(10)] - top + _1
+        x, y = records[base], records[base + _R_Y]
+        a, b, c = records[base + _R_A], records[base + _R_B], records[base + _R_C]
+        opacity = records[base + _R_OPACITY]
+        red, green, blue = records[base + _R_RED], records[base + _R_GREEN], records[base + _R_BLUE]
+        low, high = records[base + _R_ROW0] - top, records[base + _R_ROW1] - top + _1
         row_from = max(first, np.uint64(max(low, _0)))
         row_to = min(last, np.uint64(max(high, _0)))
         if depth is not None:
-            z = records[base + np.uint64(11)]
+            z = records[base + _R_DEPTH]
         if normal is not None:
-            nx, ny, nz = records[base + np.uint64(12)], records[base + np.uint64(13)], records[base + np.uint64(14)]
+            nx, ny, nz = records[base + _R_NX], records[base + _R_NY], records[base + _R_NZ]
         x_off = left - x
         for row in range(row_from, row_to):
             dy = top + np.float32(row) - y
@@ -131,7 +150,7 @@ def _blend_tile(tile, records, lists, begin, end, left, top, depth, normal):
 
 
 @fast
-def _convert_row(tile, base, count, how, table):
+def _convert_row(tile: Array, base: int, count: int, how: int, table: Array) -> None:
     """Colour of one row of a tile, in place: straight colour is converted, then premultiplied again."""
     if how == TO_LINEAR:
         for k in range(count):
@@ -148,7 +167,16 @@ def _convert_row(tile, base, count, how, table):
 
 
 @fast
-def _write_row(tile, base, count, at, colour, colour_u8, depth, normal):
+def _write_row(
+    tile: Array,
+    base: int,
+    count: int,
+    at: int,
+    colour: Array | None,
+    colour_u8: Array | None,
+    depth: Array | None,
+    normal: Array | None,
+) -> None:
     """One row of a tile to the images (flat arrays; None where not wanted) from pixel `at` on."""
     if colour is not None:
         for k in range(count):
@@ -179,9 +207,24 @@ def _write_row(tile, base, count, at, colour, colour_u8, depth, normal):
 
 @fast
 def blend(
-    part, parts, row_from, row_to, columns, records, lists, offsets, width, height, flip, how, table,
-    colour, colour_u8, depth, normal,
-):  # fmt: skip
+    part: int,
+    parts: int,
+    row_from: int,
+    row_to: int,
+    columns: int,
+    records: Array,
+    lists: Array,
+    offsets: Array,
+    width: int,
+    height: int,
+    flip: bool,
+    how: int,
+    table: Array,
+    colour: Array | None,
+    colour_u8: Array | None,
+    depth: Array | None,
+    normal: Array | None,
+) -> None:
     """Blend and write this part's tiles of tile rows [row_from, row_to).
 
     records [16 m] float32 and lists [entries] int32: flat; offsets [tiles + 1] int64, lists begin at row_from's first.

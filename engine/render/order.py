@@ -9,6 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.avatar.compiled import strict
+from engine.render.project import HALF_X, HALF_Y, A, B, C, X, Y
+
+Array = np.ndarray
 
 TILE = 16
 RECORD = 16  # floats per packed Gaussian: one cache line
@@ -23,13 +26,15 @@ _ALL = np.uint32(0xFFFFFFFF)
 
 
 @strict
-def sort_by_depth(projected, depth, colour, keys, order, keys_2, order_2):
+def sort_by_depth(
+    projected: Array, depth: Array, colour: Array, keys: Array, order: Array, keys_2: Array, order_2: Array
+) -> int:
     """Number m of Gaussians to draw; order[:m] holds their indices front to back, equal depths by index.
 
     projected [7, n], depth [n], colour [3, n]: from project(). keys, keys_2 [n] uint32 and order, order_2 [n] int32:
     work space. Three passes of 11 bits over the float's bits, which sort like the numbers once the sign is folded.
     """
-    half_x = projected[5]
+    half_x = projected[HALF_X]
     red, green, blue = colour[0], colour[1], colour[2]
     counts = np.zeros(3 * _RADIX, np.int64)
     m = 0
@@ -57,7 +62,7 @@ def sort_by_depth(projected, depth, colour, keys, order, keys_2, order_2):
 
 
 @strict
-def _pass(m, digit, counts, keys, order, keys_out, order_out):
+def _pass(m: int, digit: int, counts: Array, keys: Array, order: Array, keys_out: Array, order_out: Array) -> None:
     shift = np.uint32(11 * digit)
     base = digit * _RADIX
     for i in range(m):
@@ -69,26 +74,35 @@ def _pass(m, digit, counts, keys, order, keys_out, order_out):
 
 
 @strict
-def pack(part, parts, m, order, projected, depth, colour, opacity, width, height, records, boxes):
+def pack(
+    part: int,
+    parts: int,
+    m: int,
+    order: Array,
+    projected: Array,
+    depth: Array,
+    colour: Array,
+    opacity: Array,
+    width: int,
+    height: int,
+    records: Array,
+    boxes: Array,
+) -> None:
     """Records [m, 16] in drawing order, and tile boxes [4, m] int16: first and last column, first and last row."""
     last_x, last_y = np.float32(width - 1), np.float32(height - 1)
     for k in range(m * part // parts, m * (part + 1) // parts):
         i = order[k]
         # Pixel centres lie at .5: with half a pixel off, pixel j is at coordinate j.
-        x, y = projected[0, i] - _HALF, projected[1, i] - _HALF
-        hx, hy = projected[5, i], projected[6, i]
+        x, y = projected[X, i] - _HALF, projected[Y, i] - _HALF
+        hx, hy = projected[HALF_X, i], projected[HALF_Y, i]
         x0, x1 = max(_0, np.ceil(x - hx)), min(last_x, np.floor(x + hx))
         y0, y1 = max(_0, np.ceil(y - hy)), min(last_y, np.floor(y + hy))
         record = records[k]
-        record[0], record[1] = x, y
-        record[2], record[3], record[4] = (
-            _EIGHTH * projected[2, i],
-            _EIGHTH * projected[3, i],
-            _EIGHTH * projected[4, i],
-        )
-        record[5] = min(opacity[i], np.float32(1.0))
-        record[6], record[7], record[8] = colour[0, i], colour[1, i], colour[2, i]
-        record[9], record[10], record[11] = y0, y1, depth[i]
+        record[R_X], record[R_Y], record[R_OPACITY] = x, y, min(opacity[i], np.float32(1.0))
+        record[R_A], record[R_B] = _EIGHTH * projected[A, i], _EIGHTH * projected[B, i]
+        record[R_C], record[R_DEPTH] = _EIGHTH * projected[C, i], depth[i]
+        record[R_RED], record[R_GREEN], record[R_BLUE] = colour[0, i], colour[1, i], colour[2, i]
+        record[R_ROW0], record[R_ROW1] = y0, y1
         if x1 >= x0 and y1 >= y0:
             boxes[0, k], boxes[1, k] = np.int16(np.int32(x0) // TILE), np.int16(np.int32(x1) // TILE)
             boxes[2, k], boxes[3, k] = np.int16(np.int32(y0) // TILE), np.int16(np.int32(y1) // TILE)
@@ -97,7 +111,19 @@ def pack(part, parts, m, order, projected, depth, colour, opacity, width, height
 
 
 @strict
-def pack_normals(part, parts, m, order, quats, scales, given, means, eye, constant, records):
+def pack_normals(
+    part: int,
+    parts: int,
+    m: int,
+    order: Array,
+    quats: Array,
+    scales: Array,
+    given: Array,
+    means: Array,
+    eye: Array,
+    constant: bool,
+    records: Array,
+) -> None:
     """Add unit normals to the records: `given` [3, n] if it has columns, else the shortest axis; facing the camera."""
     for k in range(m * part // parts, m * (part + 1) // parts):
         i = order[k]
@@ -131,11 +157,11 @@ def pack_normals(part, parts, m, order, quats, scales, given, means, eye, consta
         size = np.sqrt(nx * nx + ny * ny + nz * nz)
         scale = (np.float32(-1) if facing > _0 else np.float32(1)) / max(size, np.float32(1e-20))
         record = records[k]
-        record[12], record[13], record[14] = nx * scale, ny * scale, nz * scale
+        record[R_NX], record[R_NY], record[R_NZ] = nx * scale, ny * scale, nz * scale
 
 
 @strict
-def count_tiles(m, boxes, columns, rows, offsets):
+def count_tiles(m: int, boxes: Array, columns: int, rows: Array, offsets: Array) -> None:
     """offsets [rows * columns + 1] int64: where each tile's list begins; the last is the number of entries."""
     stride = columns + 1
     grid = np.zeros((rows + 1) * stride, np.int32)
@@ -159,7 +185,9 @@ def count_tiles(m, boxes, columns, rows, offsets):
 
 
 @strict
-def fill_tiles(part, parts, m, boxes, columns, row_from, row_to, offsets, lists):
+def fill_tiles(
+    part: int, parts: int, m: int, boxes: Array, columns: int, row_from: int, row_to: int, offsets: Array, lists: Array
+) -> None:
     """Append each Gaussian to the lists of its tiles in tile rows [row_from, row_to); lists begin at row_from's.
 
     Parts own bands of rows with about equal numbers of entries: no locks, and the lists stay in depth order.

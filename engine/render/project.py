@@ -11,10 +11,10 @@ import numpy as np
 
 from engine.avatar.compiled import strict
 
+Array = np.ndarray
+
 # Rows of the projected plane array [7, n].
 X, Y, A, B, C, HALF_X, HALF_Y = range(7)
-# Entries of the lens vector.
-FX, FY, CX, CY, X_MIN, X_MAX, Y_MIN, Y_MAX, WIDTH, HEIGHT, PERSPECTIVE, NEAR = range(12)
 
 ALPHA_MIN = 1.0 / 255.0
 NEAR_PLANE, FAR_PLANE, DILATION = 0.01, 1e10, 0.3
@@ -44,19 +44,19 @@ _S3F = np.float32(1.119528997770346)
 
 
 @strict
-def _load(scratch, to, source, start, count):
+def _load(scratch: Array, to: int, source: Array, start: int, count: int) -> None:
     for k in range(count):
         scratch[to + k] = source[start + k]
 
 
 @strict
-def _save(scratch, at, target, start, count):
+def _save(scratch: Array, at: int, target: Array, start: int, count: int) -> None:
     for k in range(count):
         target[start + k] = scratch[at + k]
 
 
 @strict
-def _depths(lo, hi, means, view, depth):
+def _depths(lo: int, hi: int, means: Array, view: Array, depth: Array) -> None:
     """Camera z. The order of drawing hangs on it: computed in float64, so that the reference rounds to the same."""
     x, y, z = means[0], means[1], means[2]
     a, b, c, d = view[2, 0], view[2, 1], view[2, 2], view[2, 3]
@@ -65,12 +65,12 @@ def _depths(lo, hi, means, view, depth):
 
 
 @strict
-def _ellipse_block(s, count, view, lens):
+def _ellipse_block(s: Array, count: int, view: Array, lens: Array) -> None:
     """Planes of `s`: in 0-2 mean, 3-6 quaternion, 7-9 scales, 10 opacity, 11 depth; out 12-18 rows of `project`."""
     v00, v01, v02, v03 = np.float32(view[0, 0]), np.float32(view[0, 1]), np.float32(view[0, 2]), np.float32(view[0, 3])
     v10, v11, v12, v13 = np.float32(view[1, 0]), np.float32(view[1, 1]), np.float32(view[1, 2]), np.float32(view[1, 3])
     v20, v21, v22 = np.float32(view[2, 0]), np.float32(view[2, 1]), np.float32(view[2, 2])
-    fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
+    fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]  # see cpu.lens_of
     x_min, x_max, y_min, y_max = lens[4], lens[5], lens[6], lens[7]
     width, height, perspective, near = lens[8], lens[9], lens[10], lens[11]
     flat = _1 - perspective
@@ -124,7 +124,7 @@ def _ellipse_block(s, count, view, lens):
 
 
 @strict
-def _basis_block(s, count, terms):
+def _basis_block(s: Array, count: int, terms: int) -> None:
     """Planes of the SH basis 1..terms-1 at the directions in planes 0-2; real basis as in 3DGS and gsplat."""
     for i in range(count):
         x, y, z = s[i], s[_N + i], s[_2N + i]
@@ -148,7 +148,7 @@ def _basis_block(s, count, terms):
 
 
 @strict
-def _direction_block(s, start, count, means, eye, constant):
+def _direction_block(s: Array, start: int, count: int, means: Array, eye: Array, constant: bool) -> None:
     ex, ey, ez = eye[0], eye[1], eye[2]
     if constant:
         for i in range(count):
@@ -163,13 +163,15 @@ def _direction_block(s, start, count, means, eye, constant):
 
 
 @strict
-def _weighted(s, source, start, count, basis):
+def _weighted(s: Array, source: Array, start: int, count: int, basis: Array) -> None:
     for i in range(count):
         s[_SUM + i] += s[basis + i] * source[start + i]
 
 
 @strict
-def _colour_block(s, start, count, means, sh, terms, eye, constant, out):
+def _colour_block(
+    s: Array, start: int, count: int, means: Array, sh: Array, terms: int, eye: Array, constant: bool, out: Array
+) -> None:
     if terms > 1:
         _direction_block(s, start, count, means, eye, constant)
         _basis_block(s, count, terms)
@@ -185,7 +187,23 @@ def _colour_block(s, start, count, means, sh, terms, eye, constant, out):
 
 
 @strict
-def project(part, parts, means, quats, scales, opacity, sh, terms, view, lens, eye, constant, out, depth, colour):
+def project(
+    part: int,
+    parts: int,
+    means: Array,
+    quats: Array,
+    scales: Array,
+    opacity: Array,
+    sh: Array,
+    terms: int,
+    view: Array,
+    lens: Array,
+    eye: Array,
+    constant: bool,
+    out: Array,
+    depth: Array,
+    colour: Array,
+) -> None:
     """This part's share of all Gaussians.
 
     means [3, n], quats [4, n] wxyz, scales [3, n], opacity [n], sh [3 * terms, n] float32, row = 3 * term + channel;
