@@ -88,8 +88,7 @@ def _discs(head: Head, surface: Surface, count: int, seed: int) -> strands.Stran
     scales = np.stack([radius, THICKNESS * radius, radius], 1)
     scalp = np.einsum("nk,nk->n", bary, surface.scalp[index])
     grain = np.random.default_rng(seed + 1).normal(0, 0.02, count)  # skin is not plastic
-    # The cut's dark grey would show as specks between the small discs of its edge: it fades to a skin's brightness.
-    tint = np.exp(grain) * (1 - 0.4 * scalp) * np.where(cap, 1 + 5 * np.clip(1 - edge / 0.01, 0, 1), 1)
+    tint = np.exp(grain) * (1 - 0.4 * scalp)
     return strands.Strands(triangle, bary, points, axes_from_normals(normals), scales, np.full(count, OPACITY), tint)
 
 

@@ -16,6 +16,7 @@ LAYERS = ("face", "inside_mouth", "other")
 HAIR = ("brow", "lash")
 INSIDE = ("mouth", "teeth", "gums", "tongue")
 WET = ("sclera", "iris", "teeth", "gums", "tongue")
+SKIN_RGB = (0.50, 0.285, 0.195)  # linear
 VIEWS = 32
 GLOSS_SKIN, GLOSS_WET = 14.0, 60.0  # see light.glossy
 # The inside of the mouth is lit as it is when lips show it, not as when they cover it.
@@ -65,6 +66,9 @@ class Surface:
         opened = light.light_pose(head, OPEN_MOUTH, inside, directions, (inside > 0) | (lips > 0))
         shut = light.light_pose(head, SHUT_EYES, inside, directions, lids > 0)
         self.normals = rest.normals
+        self._colour = head.albedo.astype(np.float64)
+        # The cut under the bust like a plaster cast's: a dark one shows through the small discs of its edge.
+        self._colour[of_material(head, ("cap",)) > 0] = 0.8 * np.array(SKIN_RGB)
         self.smooth = np.maximum(mask(head, "skin"), lips) * (1 - inside)
         # Of the neutral face; but of an open mouth inside it, and partly of shut eyes on the lids: a crease that is
         # dark only because it is folded away would show as a dirty band when it opens.
@@ -147,7 +151,7 @@ class Surface:
         """[n, 3] linear base colour of points; the lips' border is steeper than vertices alone can hold."""
         head = self.head
         index = head.triangles[triangle]
-        colour = np.einsum("nk,nkc->nc", bary, head.albedo[index].astype(np.float64))
+        colour = np.einsum("nk,nkc->nc", bary, self._colour[index])
         lips = np.einsum("nk,nk->n", bary, mask(head, "lips")[index])
         pair = [np.array(head.materials[i].base_color) for i in material_ids(head, ("skin", "lips"))]
         if len(pair) == 2:
