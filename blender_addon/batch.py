@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 PACKAGE = "soliloquy_batch"  # its own name, so that an enabled extension of another version stays out of the way
 
@@ -63,7 +64,7 @@ def _load_addon() -> ModuleType:
     return module
 
 
-def _run(shot: object) -> None:
+def _run(shot: Any) -> None:
     """Every step of the shot, each named with its seconds."""
     import bpy
 

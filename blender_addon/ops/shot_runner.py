@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import bpy
 
@@ -64,7 +64,7 @@ def _direct(scene: bpy.types.Scene, control: bpy.types.Object, shot: Shot, durat
         )
 
 
-def _curve(control: bpy.types.Object, name: str, curve: Curve, duration: float, frame: object) -> None:
+def _curve(control: bpy.types.Object, name: str, curve: Curve, duration: float, frame: Callable[[float], int]) -> None:
     """One value, or keys as a person would insert them."""
     for moment, value in curve:
         control[name] = value

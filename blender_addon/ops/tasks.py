@@ -8,6 +8,7 @@ whole, so a stop leaves everything as it was.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import bpy
@@ -50,7 +51,7 @@ def unavailable(problem: str | None, cls: type) -> bool:
     return problem is None
 
 
-def why_not(check: object, *arguments: object) -> str | None:
+def why_not(check: Callable[..., object], *arguments: object) -> str | None:
     """The sentence of the SceneProblem that `check(*arguments)` raises, or None."""
     try:
         check(*arguments)
