@@ -38,7 +38,7 @@ class EventRule:
     shortest: float = 0.03
     longest: float = 0.06
     gap: float = 0.04
-    ramp: float = 0.05
+    ramp: float = 0.04
     per_second: float = 0.0
     limits: tuple[float, float] = (0.15, 0.7)
 

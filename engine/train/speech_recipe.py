@@ -28,7 +28,7 @@ from engine.train.speech_data import LABELS, UNKNOWN_PHONE, Store, build_store
 WINDOW = 400  # mel frames, 4 s
 BATCH = 24
 EMA = 0.998
-EVENT_WEIGHTS = (2.0, 1.5, 1.0, 1.0)
+EVENT_WEIGHTS = (2.0, 2.5, 1.0, 1.0)
 PHONE_WEIGHT = 0.8
 PAUSE = class_names().index("pause")
 CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from engine.audio.read import levelled
+from engine.core.phones import class_names, phone_class
 from engine.speech import events as ev
 from engine.speech.embedded import event_probabilities, run_chunked
 from engine.speech.frontend import log_mel, normalise
@@ -34,20 +35,27 @@ def own_labels(net: ArticulationNet, samples: np.ndarray) -> np.ndarray:
         raw = run_chunked(net, normalise(view, prior_array(net.config)))
         views.append((np.stack(list(event_probabilities(raw).values()), 1), raw.channels, raw.phones))
     events, channels, phones = (np.mean(values, axis=0) for values in zip(*views, strict=True))
+    names = class_names()
+    best = phones.argmax(1)
+    known = np.repeat(phones.max(1) > CONFIDENCE, 2)
     hard = np.full(events.shape, UNKNOWN, np.uint8)
     for i, name in enumerate(EVENTS):
         p = events[:, i]
-        if name == "closure":  # a closure is a decoded event, its flanks unknown; elsewhere the lips are apart
-            posterior = ev.chain_posterior(p, ev.CLOSURE)
-            hard[posterior < 0.5 * (1 - CONFIDENCE), i] = 0
-            hard[(posterior > 0.5 * (1 + CONFIDENCE)) & (p > 0.5), i] = 255
-        else:
-            hard[p < 0.5 * (1 - CONFIDENCE), i] = 0
-            hard[p > 0.5 * (1 + CONFIDENCE), i] = 255
-    which = np.where(phones.max(1) > CONFIDENCE, phones.argmax(1), UNKNOWN_PHONE).astype(np.uint8)
+        sure = ev.chain_posterior(p, ev.CLOSURE) if name == "closure" else p
+        # "Not there" also needs a phone that is surely another one: a missed f is no proof against f.
+        asks = np.repeat(np.isin(best, [k for k, c in enumerate(names) if _asks(c, name)]), 2)
+        hard[(sure < 0.5 * (1 - CONFIDENCE)) & known & ~asks, i] = 0
+        hard[(sure > 0.5 * (1 + CONFIDENCE)) & (p > 0.5), i] = 255
+    which = np.where(known[::2], best, UNKNOWN_PHONE).astype(np.uint8)
     soft = np.round(channels * 255).astype(np.uint8)
     weight = np.full((len(mel), 1), 128, np.uint8)
     return np.concatenate([hard, np.repeat(soft, 2, 0), weight, np.repeat(which, 2)[:, None]], 1)
+
+
+def _asks(class_name: str, event: str) -> bool:
+    """Whether phones of this class show the event."""
+    cls = phone_class(class_name)
+    return {"round": cls.rounded, "voice": cls.event != "pause"}.get(event, cls.event == event)
 
 
 def labelled(
