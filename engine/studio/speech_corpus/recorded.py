@@ -1,9 +1,9 @@
 """Recorded speech that Debian ships: one Russian speaker with phone labels, telephone prompts without.
 
 festvox-ru: (c) 2005 Nickolay V. Shmyrev, BSD-like; 620 utterances of one man, with phone times.
-asterisk-core-sounds-{fr,it,ru}-g722: (c) Digium and the speakers (June Wallack; Carlo Flora; Maxim Topal's ivrvoice),
-CC BY-SA 3.0 (ru: CC BY 3.0). English and Spanish prompts are left out here: one woman speaks both, and the
-development measure is hers.
+asterisk-core-sounds-{fr,it,ru}-g722: (c) June Wallack for Digium (CC BY-SA 3.0), Carlo Flora (CC BY 3.0), Maxim
+Topal (CC BY 3.0). English and Spanish prompts are left out here: one woman speaks both, and the development measure is
+hers.
 """
 
 from __future__ import annotations
