@@ -67,7 +67,7 @@ def part(head: Head, arkit: np.ndarray, voice: np.ndarray, held: np.ndarray) -> 
     model = lip_model(head)
     out = arkit.astype(np.float64)
     padded = np.concatenate([out, np.zeros((len(out), len(EXTRA)))], 1)
-    wanted = PARTED_M * np.clip(voice, 0.0, 1.0) * (1.0 - np.clip(held / 0.5, 0.0, 1.0))
+    wanted = PARTED_M * np.clip(voice, 0.0, 1.0) * np.clip((0.95 - held) / 0.45, 0.0, 1.0)
     missing = np.maximum(wanted - model.gap(padded).mean(1), 0.0) * (wanted > 0)
     rows = [ARKIT_INDEX[name] for name in _PARTING]
     opened = float((np.array(list(_PARTING.values()))[:, None] * model.slope[rows]).sum(0).mean())

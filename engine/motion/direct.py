@@ -24,6 +24,7 @@ from engine.motion.base import CONTROLS, MotionSlice
 # Weight of each shape at channel value 1, chosen on the default head: jaw 0.62 opens the lips by about 18 mm at the
 # centre, inside the 6-20 mm of stressed open vowels.
 JAW = 0.62
+BITE_JAW = 0.045  # where lowerLipToTeeth brings the lip nearest to the incisors
 ROUND = {"mouthPucker": 0.75, "mouthFunnel": 0.18}
 FUNNEL = {"mouthFunnel": 0.70, "mouthPucker": 0.15}
 SPREAD = {"mouthStretchLeft": 0.28, "mouthStretchRight": 0.28, "mouthSmileLeft": 0.14, "mouthSmileRight": 0.14}
@@ -35,6 +36,8 @@ _OPENING = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mout
             "mouthShrugUpper", "mouthStretchLeft", "mouthStretchRight")  # fmt: skip
 _SMILE = ("mouthSmileLeft", "mouthSmileRight", "mouthDimpleLeft", "mouthDimpleRight", "mouthStretchLeft",
           "mouthStretchRight")  # fmt: skip
+_LOWER_LIP = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthShrugLower", "mouthRollLower", "mouthPressLeft",
+              "mouthPressRight", "mouthPucker", "jawForward")  # fmt: skip
 _MOUTH = tuple(name for name in ARKIT if name.startswith(("mouth", "jaw")))
 
 
@@ -42,11 +45,16 @@ def _columns(names: tuple[str, ...]) -> list[int]:
     return [ARKIT_INDEX[name] for name in names]
 
 
+def late(contact: np.ndarray) -> np.ndarray:
+    """A contact channel's approach: lips stay readable as open until late in its ramp, then meet fast."""
+    return contact * contact
+
+
 def mouth(articulation: np.ndarray, jaw_gain: float = 1.0, mouth_gain: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Articulation [t, 11] in [0, 1] -> speech shape weights arkit [t, 52] and extra [t, 7]."""
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
-    close, bite = channel["lip_close"], channel["labiodental"]
-    free = (1.0 - close) * (1.0 - 0.8 * bite)  # what a closing or biting lip leaves to the open shapes
+    close, bite = late(channel["lip_close"]), channel["labiodental"]
+    free = (1.0 - close) * (1.0 - bite)  # what a closing or biting lip leaves to the open shapes
     arkit = np.zeros((len(articulation), len(ARKIT)), np.float32)
     extra = np.zeros((len(articulation), len(EXTRA)), np.float32)
 
@@ -55,12 +63,13 @@ def mouth(articulation: np.ndarray, jaw_gain: float = 1.0, mouth_gain: float = 1
             arkit[:, ARKIT_INDEX[name]] += weight * level
 
     # The jaw rises in a bilabial but seldom shuts; mouthClose seals what stays open.
-    jaw = jaw_gain * JAW * channel["jaw_open"] * (1.0 - 0.65 * close) * (1.0 - 0.9 * bite)
+    jaw = jaw_gain * JAW * channel["jaw_open"] * (1.0 - 0.65 * close)
+    jaw = jaw * (1.0 - bite) + BITE_JAW * bite
     arkit[:, ARKIT_INDEX["jawOpen"]] = jaw
     arkit[:, ARKIT_INDEX["mouthClose"]] = jaw * close
-    add(ROUND, mouth_gain * channel["round"] * (1.0 - 0.5 * close))
+    add(ROUND, mouth_gain * channel["round"] * (1.0 - 0.5 * close) * (1.0 - 0.8 * bite))
     add(FUNNEL, mouth_gain * channel["funnel"] * free)
-    add(SPREAD, mouth_gain * channel["spread"] * (1.0 - 0.6 * close) * (1.0 - channel["round"]))
+    add(SPREAD, mouth_gain * channel["spread"] * (1.0 - 0.6 * np.maximum(close, bite)) * (1.0 - channel["round"]))
     add(UPPER, mouth_gain * channel["upper_lip_raise"] * free)
     add(LOWER, mouth_gain * channel["lower_lip_drop"] * free)
     add(CLOSE, mouth_gain * close)
@@ -73,12 +82,14 @@ def mouth(articulation: np.ndarray, jaw_gain: float = 1.0, mouth_gain: float = 1
 def blend(speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray) -> np.ndarray:
     """Speech and expression weights [t, 52] each -> one face [t, 52], by the rules at the module's head."""
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
-    close = np.maximum(channel["lip_close"], 0.8 * channel["labiodental"])
+    close = np.maximum(late(channel["lip_close"]), 0.8 * channel["labiodental"])
     face = expression.copy()
     # A talking mouth shows four fifths of its expression: articulation must stay legible.
     face[:, _columns(_MOUTH)] *= (1.0 - 0.2 * channel["voice"])[:, None]
     face[:, _columns(_OPENING)] *= (1.0 - close)[:, None]
     face[:, _columns(_SMILE)] *= (1.0 - 0.6 * channel["round"])[:, None]
+    lower = _columns(_LOWER_LIP)
+    face[:, lower] *= (1.0 - channel["labiodental"])[:, None]  # the lower lip is on the teeth
     jaw = ARKIT_INDEX["jawOpen"]
     emotional_jaw = face[:, jaw] * (1.0 - close)
     out = speech + face
@@ -124,7 +135,7 @@ class Direct:
             arkit=blend(speech, express, articulation).astype(np.float32),
             extra=np.clip(extra + express_extra, 0.0, 1.0).astype(np.float32),
             au=au,
-            closure=articulation[:, ARTICULATION_INDEX["lip_close"]].copy(),
+            closure=late(articulation[:, ARTICULATION_INDEX["lip_close"]]),
             labiodental=articulation[:, ARTICULATION_INDEX["labiodental"]].copy(),
             voice=articulation[:, ARTICULATION_INDEX["voice"]].copy(),
             pose=np.zeros((len(times), 15), np.float32),

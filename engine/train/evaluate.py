@@ -17,7 +17,7 @@ from engine.core.take import Take
 from engine.core.units import MM
 from engine.measure.lipsync import Reference, Track, closed_of_gap, read_manifest, score, track_of_articulation
 
-BITE_MM = 1.0  # the lower lip is on the upper teeth when this near
+BITE_MM = 1.5  # the lower lip's inner edge is this near to the incisors where its red border touches them
 
 
 def speech_only() -> Controls:

@@ -13,7 +13,7 @@ from engine.core.progress import Reporter
 from engine.core.sound import Audio, Features, Speech
 from engine.head.evaluate import vertices
 from engine.head.library import load_head
-from engine.head.lips import lip_gap
+from engine.head.lips import labiodental_gap, lip_gap
 from engine.motion.base import get_system
 from engine.motion.contacts import SEALED_M, lip_model, middle_pairs, seal
 from engine.motion.direct import mouth
@@ -221,3 +221,15 @@ def test_silence_is_said_and_the_mouth_stays_shut(head):
     said = []
     take = perform(sound(), QUIET, head=head, speech=silent, report=Reporter(warn=said.append))
     assert "no voice" in said[0] and gaps_mm(head, take).max() < 1.0
+
+
+@pytest.mark.parametrize("label", ["neutral", "happy", "sad", "fear", "surprised", "disgusted", "angry"])
+def test_the_lower_lip_touches_the_teeth_in_f_and_v(head, label):
+    speech = voice(closures=())
+    speech.articulation[60:66, ARTICULATION_INDEX["labiodental"]] = 1.0
+    controls = dataclasses.replace(QUIET, emotions={label: ((0.0, 1.0),)})
+    take = perform(sound(), controls, fps=50, head=head, speech=speech)
+    pose = take.flame.pose.copy()
+    pose[:, 6:9] = 0
+    bite = labiodental_gap(head, vertices(head, take.arkit, take.extra, pose)) * 1000
+    assert bite[60:66].max() < 2.0 and np.median(np.delete(bite, range(58, 68))) > 5, label
