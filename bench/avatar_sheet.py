@@ -1,0 +1,84 @@
+"""Contact sheet of the default avatar: poses in columns, views in rows, close-ups of eyes and mouth, for a person's eye.
+
+python bench/avatar_sheet.py --out avatar.png --size 320 --poses neutral blink jawOpen smile happy angry
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from head_sheet import EMOTIONS, VISEMES, both_sides, units
+
+from engine.avatar.bind import bind
+from engine.avatar.library import load_avatar
+from engine.core.anatomy import Head
+from engine.core.splats import Avatar, Camera
+from engine.core.units import linear_to_srgb
+from engine.head import evaluate
+from engine.head.library import load_head
+from engine.render import cameras, rasterise
+from engine.render.sheet import write_sheet
+
+BACKGROUND = np.array([0.11, 0.12, 0.14])  # linear
+SHAPES = {
+    "blink": {"eyeBlink": 1.0},
+    "jawOpen": {"jawOpen": 1.0},
+    "smile": {"mouthSmile": 1.0, "cheekSquint": 0.6, "mouthUpperUp": 0.3},
+    **VISEMES,
+}
+DEFAULT = ("neutral", "blink", "jawOpen", "smile", "happy", "angry", "surprised", "sad", "aa", "oo", "fv")
+
+
+def posed(head: Head, name: str) -> np.ndarray:
+    """Vertices [v, 3] of a shape mixture or an emotion."""
+    weights = both_sides(SHAPES[name]) if name in SHAPES else units(EMOTIONS[name])
+    return evaluate.vertices(head, *weights)[0]
+
+
+def views(head: Head, size: int) -> dict[str, Camera]:
+    """Front, three-quarter and profile of the head without its shoulders, and two close-ups from the front."""
+    points = head.template[head.template[:, 1] > head.template[:, 1].max() - 0.28]
+    front = cameras.front(points, size, size)
+    eyes, mouth = evaluate.joints_of(head)[3:5].mean(0), head.template[np.unique(head.lip_pairs)].mean(0)
+    close = {}
+    for name, target in (("eyes", eyes + [0, 0, 0.015]), ("mouth", mouth)):
+        view = cameras.look_at(target + np.array([0.12, 0.02, 0.8]), target)
+        close[name] = dataclasses.replace(front, fx=8.0 * size, fy=8.0 * size, world_to_camera=view)
+    return {
+        "front": front, "three-quarter": cameras.three_quarter(points, size, size),
+        "profile": cameras.profile(points, size, size), **close,
+    }  # fmt: skip
+
+
+def shot(avatar: Avatar, head: Head, points: np.ndarray, camera: Camera) -> np.ndarray:
+    """[h, w, 3] uint8 display values over a plain background."""
+    frame = rasterise(bind(avatar, head.triangles, points), camera, avatar.blend_space, passes=("rgba",))
+    rgb = frame.rgba[..., :3] + (1 - frame.rgba[..., 3:]) * BACKGROUND
+    return (np.clip(linear_to_srgb(rgb), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--size", type=int, default=320)
+    parser.add_argument("--poses", nargs="+", default=DEFAULT, choices=sorted({*SHAPES, *EMOTIONS}))
+    args = parser.parse_args()
+    head = load_head()
+    avatar = load_avatar("default", head)
+    meshes = {name: posed(head, name) for name in args.poses}
+    rows = [
+        [(shot(avatar, head, points, camera), f"{name}  {view}") for name, points in meshes.items()]
+        for view, camera in views(head, args.size).items()
+    ]
+    write_sheet(args.out, rows)
+
+
+if __name__ == "__main__":
+    main()
