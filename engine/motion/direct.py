@@ -86,7 +86,8 @@ def blend(speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray) 
     face = expression.copy()
     # A talking mouth shows four fifths of its expression: articulation must stay legible.
     face[:, _columns(_MOUTH)] *= (1.0 - 0.2 * channel["voice"])[:, None]
-    face[:, _columns(_OPENING)] *= (1.0 - close)[:, None]
+    # How far the lips part is speech's to say: a grin held open would hide every vowel.
+    face[:, _columns(_OPENING)] *= ((1.0 - close) * (1.0 - 0.5 * channel["voice"]))[:, None]
     face[:, _columns(_SMILE)] *= (1.0 - 0.6 * channel["round"])[:, None]
     lower = _columns(_LOWER_LIP)
     face[:, lower] *= (1.0 - channel["labiodental"])[:, None]  # the lower lip is on the teeth

@@ -11,7 +11,7 @@ import numpy as np
 from engine.core.anatomy import Head
 from engine.core.clock import FrameClock
 from engine.core.errors import BadInput
-from engine.core.names import ARKIT_INDEX
+from engine.core.names import ARKIT_INDEX, AU_INDEX
 from engine.core.progress import SILENT, Reporter
 from engine.core.splats import Avatar, Camera, Frame
 from engine.core.take import Take
@@ -119,18 +119,19 @@ def over(frame: Frame, background: tuple[float, float, float]) -> np.ndarray:
 
 
 def telling_moments(take: Take, count: int) -> np.ndarray:
-    """Frames worth looking at, one in each of `count` equal parts: full expression, moving mouth, open lids."""
-    weights = np.concatenate([take.arkit, take.extra], 1)
-    strength = np.abs(weights - np.median(weights, 0)).sum(1)
-    strength = strength / max(float(strength.max()), 1e-6)
+    """Frames worth looking at, one in each of `count` equal parts: a full expression, lids not in a blink. [count].
+
+    The mouth is alternately at its most open and at its most shut, so that vowels and closures are both seen.
+    """
+    parted = take.au[:, AU_INDEX["AU25"]].mean(1)
+    parted = parted / max(float(parted.max()), 1e-6)
     emotion = take.drive.get("emotion")
-    if emotion is not None:
-        strength = strength + 2.0 * emotion.max(1)
+    full = 2.0 * emotion.max(1) if emotion is not None else np.zeros(len(take))
     lids = take.arkit[:, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]]
-    blinking = np.abs(lids - np.median(lids, 0)).max(1) > 0.05  # a passing blink hides the expression
-    strength = strength - 10.0 * blinking
+    blinking = np.abs(lids - np.median(lids, 0)).max(1) > 0.05
     parts = np.array_split(np.arange(len(take)), min(count, len(take)))
-    return np.array([part[np.argmax(strength[part])] for part in parts])
+    scores = [full - 10.0 * blinking + sign * parted for sign in (1.0, -1.0)]
+    return np.array([part[np.argmax(scores[i % 2][part])] for i, part in enumerate(parts)])
 
 
 def render_sheet(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]:
