@@ -18,7 +18,7 @@ from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_json, sha256_of, write_json
 
 BUNDLED = Path(__file__).resolve().parent
-SUFFIXES: dict[str, tuple[str, ...]] = {"head": (".npz",), "avatar": (".ply",)}
+SUFFIXES: dict[str, tuple[str, ...]] = {"head": (".npz",), "avatar": (".npz",)}
 OTHER_SUFFIXES = (".safetensors", ".npz", ".ply", ".json")
 _FORMAT = 1
 

@@ -115,3 +115,11 @@ def test_absent_files(tmp_path):
     for read in (read_avatar, read_ply):
         with pytest.raises(BadFile):
             read(tmp_path / "absent")
+
+
+def test_an_avatar_in_the_users_folder_is_found_by_name(tmp_path, monkeypatch):
+    from engine.assets import registry
+
+    monkeypatch.setenv("SOLILOQUY_HOME", str(tmp_path))
+    save_avatar(tmp_path / "avatar" / "mine.npz", avatar_of([0, 1]))
+    assert len(read_avatar(registry.resolve("mine", "avatar"))) == 2
