@@ -227,8 +227,8 @@ def test(env: Environment, rest: Sequence[str]) -> int:
     if "-m" in rest:  # a choice of the person's own
         return env.run("-m", "pytest", *rest)
     codes = [
-        env.run("-m", "pytest", "-n", "2", "--dist", "loadfile", "-m", "not slow and not alone", *rest),
-        env.run("-m", "pytest", "-n", "0", "-m", "alone and not slow", *rest),
+        env.run("-m", "pytest", "-n", "2", "--dist", "loadfile", "-rs", "-m", "not slow and not alone", *rest),
+        env.run("-m", "pytest", "-n", "0", "-rs", "-m", "alone and not slow", *rest),
     ]
     nothing = 5  # pytest's code for "no test was chosen": wrong only if both say so
     failed = [code for code in codes if code not in (0, nothing)]

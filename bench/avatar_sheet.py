@@ -1,4 +1,4 @@
-"""Contact sheet of the default avatar: poses in columns; three views and close-ups of eyes and mouth in rows.
+"""Contact sheet of the default avatar: poses in columns, views in rows, close-ups of eyes and mouth, for the eye.
 
 python bench/avatar_sheet.py --out avatar.png --size 320 --poses neutral blink jawOpen smile happy angry
 """
