@@ -121,7 +121,8 @@ def over(frame: Frame, background: tuple[float, float, float]) -> np.ndarray:
 def telling_moments(take: Take, count: int) -> np.ndarray:
     """Frames worth looking at, one in each of `count` equal parts: a full expression, lids not in a blink. [count].
 
-    The mouth is alternately at its most open and at its most shut, so that vowels and closures are both seen.
+    The first shows lips that meet; then the mouth is alternately wide and half open, so that the expression of the
+    mouth is seen too.
     """
     parted = take.au[:, AU_INDEX["AU25"]].mean(1)
     parted = parted / max(float(parted.max()), 1e-6)
@@ -130,8 +131,8 @@ def telling_moments(take: Take, count: int) -> np.ndarray:
     lids = take.arkit[:, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]]
     blinking = np.abs(lids - np.median(lids, 0)).max(1) > 0.05
     parts = np.array_split(np.arange(len(take)), min(count, len(take)))
-    scores = [full - 10.0 * blinking + sign * parted for sign in (1.0, -1.0)]
-    return np.array([part[np.argmax(scores[i % 2][part])] for i, part in enumerate(parts)])
+    mouth = [-parted] + [parted if i % 2 else -np.abs(parted - 0.5) for i in range(1, len(parts))]
+    return np.array([part[np.argmax((full - 10.0 * blinking + mouth[i])[part])] for i, part in enumerate(parts)])
 
 
 def render_sheet(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]:
