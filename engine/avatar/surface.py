@@ -77,6 +77,10 @@ class Surface:
         mixed = (1 - open_part - shut_part) * rest.irradiance + open_part * opened.irradiance
         self.irradiance = light.diffuse_through_skin(mixed + shut_part * shut.irradiance, head.triangles, self.smooth)
         self.hidden = ~(rest.visible.any(1) | opened.visible.any(1) | shut.visible.any(1))
+        # A rising tongue uncovers its underside and the throat behind it, which none of these poses shows.
+        # (The pocket just behind the lips stays hidden: its discs would poke through them.)
+        uncovered = np.maximum(of_material(head, ("tongue",)), of_material(head, ("mouth",)) * (1 - self.near_mouth()))
+        self.hidden &= uncovered < 0.5
         self.scalp = self._scalp()
         self._densities()
         self._gloss(rest, directions)
