@@ -92,16 +92,15 @@ def articulate(heard: Heard, energy: np.ndarray, report: Reporter = SILENT) -> n
     gate = open_gate(voice)
     out *= gate[:, None]
     seconds = ev.speech_seconds(voice)
-    for channel, kind, rule in (
-        ("lip_close", "closure", ev.CLOSURE),
-        ("labiodental", "labiodental", ev.LABIODENTAL),
-    ):
+    found = {}
+    for kind, rule in (("closure", ev.CLOSURE), ("labiodental", ev.LABIODENTAL)):
         report.check()
         rule = ev.with_threshold(rule, heard.thresholds.get(kind, rule.threshold))
-        found = [e for e in ev.decode(heard.events[kind], rule, seconds) if gate_at(gate, e) > 0.05]
-        out[:, ARTICULATION_INDEX[channel]] = ev.curve(found, times, rule.ramp)
-    shut = out[:, ARTICULATION_INDEX["lip_close"]]
-    out[:, ARTICULATION_INDEX["labiodental"]] *= 1.0 - shut
+        found[kind] = [e for e in ev.decode(heard.events[kind], rule, seconds) if gate_at(gate, e) > 0.05]
+    shut, bite = ev.rivals(found["closure"], heard.events["closure"], found["labiodental"], heard.events["labiodental"])
+    out[:, ARTICULATION_INDEX["lip_close"]] = ev.curve(shut, times, ev.CLOSURE.ramp)
+    out[:, ARTICULATION_INDEX["labiodental"]] = ev.curve(bite, times, ev.LABIODENTAL.ramp)
+    out[:, ARTICULATION_INDEX["labiodental"]] *= 1.0 - out[:, ARTICULATION_INDEX["lip_close"]]
     out[:, ARTICULATION_INDEX["voice"]] = gate * (0.5 * (voice[::2] + voice[1::2]) > 0.4)
     return np.clip(out, 0.0, 1.0)
 

@@ -34,7 +34,7 @@ class EventRule:
     leave: float = 0.08
     prior: float = 0.07
     trust: float = 0.5
-    threshold: float = 0.8
+    threshold: float = 0.75
     early: float = 0.02
     shortest: float = 0.03
     longest: float = 0.045
@@ -50,7 +50,11 @@ LABIODENTAL = EventRule(
 )  # weak sounds: a lip that brushes the teeth once too often is seen less than one that misses f and v
 DIP = 0.35  # of the lower of two peaks
 DOUBT = (0.2, 0.8)  # peak probabilities of the briefest and of the longest ordinary event
-HELD = 0.88  # mean probability above which a long run is one long contact
+HELD_S = 0.12  # a longer run is a held sound (a long m) or a long doubt (a final n)
+SHORT, HELD = (0.8, 0.97), (0.95, 0.99)  # median probabilities from which a run is kept in part, and whole
+ANCHOR = 0.4  # where in its run a shorter drawing lies: 0 at the run's beginning, 1 at its end
+RIVAL_FRAMES = 3  # events are drawn a little ahead of what was heard
+BITE_GAIN = 2.0  # the labiodental head is the shyer of the two: 0.4 of it outweighs 0.8 of a closure
 CALIBRATE_S = 20.0  # a clip with this much speech moves half of the way from the default threshold to its own
 
 
@@ -138,31 +142,53 @@ def calibrated(posterior: np.ndarray, p: np.ndarray, rule: EventRule, speech_s: 
     return 1 / (1 + float(np.exp(-mixed)))
 
 
-def _draw(runs: Sequence[tuple[int, int, float]], p: np.ndarray, rule: EventRule) -> list[Interval]:
-    """Lengths in seconds. The run's end is the release; the surer the net, the longer the contact before it.
+def _between(x: float, low: float, high: float) -> float:
+    """0 at `low`, 1 at `high`, linear and clamped."""
+    return min(max((x - low) / (high - low), 0.0), 1.0)
 
-    A doubtful event is drawn as briefly as the eye still reads it, so that a mistake costs little. A run half as long
-    again as the longest is kept whole only where the net is sure all along (a held m); else it is doubt about another
-    nasal or a fading voice, and its surest stretch is taken.
+
+def _draw(runs: Sequence[tuple[int, int, float]], p: np.ndarray, rule: EventRule) -> list[Interval]:
+    """Lengths in seconds: the surer the net, the more of its run is drawn.
+
+    A doubtful event is drawn as briefly as the eye still reads it, so that a mistake costs little. A long run is kept
+    whole only where the net is sure all along (a held m); else it is doubt about another nasal or a fading voice.
     """
     out: list[Interval] = []
     for first, last, _ in runs:
-        sure = float(np.clip((p[first : last + 1].max() - DOUBT[0]) / (DOUBT[1] - DOUBT[0]), 0.0, 1.0))
-        usual = rule.shortest + sure * (rule.longest - rule.shortest)
-        frames = last + 1 - first
-        held = frames / RATE_HZ > 1.5 * rule.longest and float(p[first : last + 1].mean()) > HELD
-        if not held and frames / RATE_HZ > 1.5 * usual:
-            width = round(1.5 * usual * RATE_HZ)
-            first += int(np.convolve(p[first : last + 1], np.ones(width), "valid").argmax())
-            last = first + width - 1
-        start, end = first / RATE_HZ - rule.early, (last + 1) / RATE_HZ - rule.early
-        if not held:
-            start = end - usual
+        inside = p[first : last + 1]
+        peak, typical = float(inside.max()), float(np.median(inside))
+        usual = rule.shortest + _between(peak, *DOUBT) * (rule.longest - rule.shortest)
+        whole = (last + 1 - first) / RATE_HZ
+        length = max(usual, usual + _between(typical, *(SHORT if whole < HELD_S else HELD)) * (whole - usual))
+        start = first / RATE_HZ - rule.early + ANCHOR * (whole - length)
+        end = start + length
         if out and start - out[-1][1] < rule.gap:
             out[-1] = (out[-1][0], end)
         else:
             out.append((max(start, 0.0), max(end, 0.01)))
     return out
+
+
+def rivals(
+    closures: Sequence[Interval], p_closure: np.ndarray, bites: Sequence[Interval], p_bite: np.ndarray
+) -> tuple[list[Interval], list[Interval]]:
+    """Decide between overlapping events of two kinds, of which a mouth can do one: the likelier stays.
+
+    p_closure, p_bite [t] at 100 Hz. A soft f sounds like the silence of a p; both are often heard at once.
+    """
+    gone_closures, gone_bites = set(), set()
+    for i, c in enumerate(closures):
+        for j, b in enumerate(bites):
+            if c[0] < b[1] and b[0] < c[1]:
+                span = slice(int(min(c[0], b[0]) * RATE_HZ), int(max(c[1], b[1]) * RATE_HZ) + 1 + RIVAL_FRAMES)
+                if BITE_GAIN * p_bite[span].max() > p_closure[span].max():
+                    gone_closures.add(i)
+                else:
+                    gone_bites.add(j)
+    return (
+        [c for i, c in enumerate(closures) if i not in gone_closures],
+        [b for j, b in enumerate(bites) if j not in gone_bites],
+    )
 
 
 def curve(events: Sequence[Interval], times: np.ndarray, ramp: float) -> np.ndarray:

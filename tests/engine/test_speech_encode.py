@@ -257,3 +257,11 @@ def test_the_shipped_encoder_meets_the_bar_on_a_real_voice_and_late_output_fails
     assert meets(got), got
     assert not meets(result["controls"]["late_100ms"]) and result["controls"]["late_100ms"]["closure"] < 0.5
     assert not meets(result["controls"]["other_clip"]) and result["controls"]["other_clip"]["closure"] < 0.5
+
+
+def test_pitch_blocks_have_no_seams(monkeypatch):
+    t = np.arange(16000 * 40) / RATE
+    x = np.sin(2 * np.pi * (120 * t + 2 * t * t)).astype(np.float32) + noise(40, 0.01)
+    blocks = prosody.f0(x, 2000)
+    monkeypatch.setattr(prosody, "_BLOCK", 10**6)
+    assert np.array_equal(blocks, prosody.f0(x, 2000))

@@ -53,7 +53,7 @@ def test_doubt_is_no_event_and_silence_is_none():
 
 def test_long_runs_are_kept_only_where_the_net_is_sure():
     sure, unsure = np.full(300, 0.01, np.float32), np.full(300, 0.01, np.float32)
-    sure[100:140], unsure[100:140] = 0.95, 0.35
+    sure[100:140], unsure[100:140] = 0.995, 0.35
     ((a, b),) = ev.decode(sure, ev.CLOSURE)
     assert b - a > 0.3
     ((a, b),) = ev.decode(unsure, replace(ev.CLOSURE, threshold=0.2))
@@ -90,3 +90,11 @@ def test_curves_are_whole_and_smooth():
     assert x[(times < 0.93) | ((times > 1.14) & (times < 1.93))].max() == 0
     assert np.abs(np.diff(ev.curve([(1.0, 1.07)], np.arange(0, 3, 0.001), 0.06))).max() < 0.03
     assert ev.curve([], times, 0.06).max() == 0
+
+
+def test_of_two_rival_contacts_the_likelier_stays():
+    p_closure, p_bite = bumps([1.0, 2.0], height=0.9), bumps([1.0], height=0.8)
+    shut, bite = ev.rivals([(0.96, 1.02), (1.96, 2.02)], p_closure, [(0.95, 1.03)], p_bite)
+    assert shut == [(1.96, 2.02)] and bite == [(0.95, 1.03)]
+    shut, bite = ev.rivals([(0.96, 1.02)], p_closure, [(0.95, 1.03)], 0.3 * p_bite)
+    assert shut == [(0.96, 1.02)] and bite == []
