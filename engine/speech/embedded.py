@@ -40,9 +40,15 @@ class Embedded:
 
     def __call__(self, audio: Audio, report: Reporter = SILENT) -> Heard:
         """Raises Cancelled."""
-        mel = log_mel(levelled(audio.samples), report)
-        padded = np.concatenate([quiet_edge(mel), mel, quiet_edge(mel)])
-        raw = run_chunked(self.net, normalise(padded, prior_array(self.net.config), heard=mel), report)
+        samples = levelled(audio.samples)
+        report.check()
+        mel = log_mel(samples, report)
+        edge = quiet_edge(mel)
+        padded = np.concatenate([edge, mel, edge])
+        report.check()
+        normal = normalise(padded, prior_array(self.net.config), heard=mel)
+        raw = run_chunked(self.net, normal, report)
+        report.check()
         rows, frames = slice(EDGE_ROWS, EDGE_ROWS + len(mel) // 2), slice(2 * EDGE_ROWS, 2 * EDGE_ROWS + len(mel))
         features = raw.features[rows].astype(np.float16)
         return Heard(

@@ -73,6 +73,7 @@ def encode(audio: Audio, name: str = "default", report: Reporter = SILENT) -> Sp
     """
     heard = load_encoder(name)(audio, report)
     energy = prosody.energy(heard.mel)
+    report.check()
     pitch = prosody.f0(audio.samples, len(energy), report)
     if prosody.is_steady_noise(heard.mel, pitch):
         energy = np.zeros_like(energy)
