@@ -19,6 +19,7 @@ from engine.core.names import ARKIT, ARKIT_INDEX, EXTRA, EXTRA_INDEX
 SEALED_M = 0.0003  # a held closure: no middle pair further apart than this
 PASS_M = 0.0015  # soft lips press into each other by at most this at rest in a closure
 PARTED_M = 0.0020  # least opening of the lips between contacts while someone speaks
+BREATH_S, LINGER_S, RAMP_S = 0.24, 0.10, 0.08  # before a phrase, after it, and how long the lips take
 _LOOSE_M = 0.04  # more than any mouth opens: no limit where nothing is held
 
 _OPENERS = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthFunnel",
@@ -56,6 +57,21 @@ def lip_model(head: Head) -> LipModel:
         if (k := head.shape_index.get(name)) is not None:
             slope[row] = head.shapes[k, upper, 1] - head.shapes[k, lower, 1]
     return LipModel(rest, slope)
+
+
+def about_to_speak(times: np.ndarray, voice: np.ndarray) -> np.ndarray:
+    """1 where someone speaks or is about to: lips part for the breath before a phrase and stay parted in short pauses.
+
+    times [t] seconds, evenly spaced; voice [t] in [0, 1] -> [t] in [0, 1], rising over RAMP_S.
+    """
+    from scipy.ndimage import maximum_filter1d, uniform_filter1d
+
+    step = float(times[1] - times[0]) if len(times) > 1 else 1.0
+    before, after, ramp = (round(s / step) for s in (BREATH_S, LINGER_S, RAMP_S))
+    size = before + after + 1
+    origin = (before + after) // 2 - after  # a negative origin looks ahead
+    wide = maximum_filter1d(voice, size, mode="nearest", origin=-origin)
+    return uniform_filter1d(wide, max(1, ramp), mode="nearest")
 
 
 def part(head: Head, arkit: np.ndarray, voice: np.ndarray, held: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from engine.core.sound import Audio, Speech
 from engine.core.take import FlameTrack, Take
 from engine.core.units import MM
 from engine.motion.base import CONTROLS, MotionSlice, MotionSystem, get_system
-from engine.motion.contacts import part, seal
+from engine.motion.contacts import about_to_speak, part, seal
 from engine.motion.layers import Layers, make_layers
 from engine.motion.resample import to_times
 
@@ -59,7 +59,7 @@ def perform(
     layers = make_layers(heard, controls, times)
     report.step("face", 1, 2)
     arkit, extra = _with_layers(frames, layers)
-    arkit = part(head, arkit, frames.voice, np.maximum(frames.closure, frames.labiodental))
+    arkit = part(head, arkit, about_to_speak(times, frames.voice), np.maximum(frames.closure, frames.labiodental))
     arkit, extra = seal(head, arkit, extra, frames.closure)
     take = _assemble(head, clock, frames, layers, arkit, extra, heard, controls)
     report.step("face", 2, 2)
