@@ -34,7 +34,8 @@ def test_bench_reports_what_the_design_says(monkeypatch):
     assert {case["scene"] for case in result["cases"]} == {"ellipsoid", "default avatar"}
     assert {case["threads"] for case in result["cases"]} >= {1, min(2, available_threads())}
     for case in result["cases"]:
-        assert case["size"] == [512, 512] and case["fps"] == round(1000 / case["ms"], 1)
+        rounding = 0.051 + 1000 * 0.005 / case["ms"] ** 2  # fps is printed to 0.1, ms to 0.01
+        assert case["size"] == [512, 512] and abs(case["fps"] - 1000 / case["ms"]) < rounding
         # 275 times faster than plain torch was measured on a quiet machine; busy ones disturb both.
         assert case["reference_ms"] / case["ms"] > 30
     assert result["isa"] != "unknown"
