@@ -59,9 +59,9 @@ def speak(
     fps: Annotated[str, typer.Option(help="Frames per second: 25, 23.976, 30000/1001.")] = "25",
     first_frame: Annotated[int, typer.Option(help="Scene frame on which the voice begins.")] = 1,
     emotion: Annotated[str | None, typer.Option(help="One of the 14 labels, held throughout.")] = None,
-    intensity: Annotated[float, typer.Option(help="0 to 1.")] = 1.0,
-    valence: Annotated[float, typer.Option(help="-1 to 1.")] = 0.0,
-    arousal: Annotated[float, typer.Option(help="-1 to 1.")] = 0.0,
+    intensity: Annotated[float | None, typer.Option(help="0 to 1 (1).")] = None,
+    valence: Annotated[float | None, typer.Option(help="-1 to 1 (0).")] = None,
+    arousal: Annotated[float | None, typer.Option(help="-1 to 1 (0).")] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="A direction: TEXT or TEXT@start-end.")] = None,
     controls: Annotated[Path | None, typer.Option(help="Keyed controls (controls.json).")] = None,
     motion: Annotated[str, typer.Option(help="Motion system.")] = "direct",
@@ -74,8 +74,8 @@ def speak(
     from engine.audio.read import read_audio
     from engine.serve.jobs import speak as job
 
-    if controls and (emotion or prompt or valence or arousal):
-        raise BadInput("give either --controls or --emotion/--valence/--arousal/--prompt, not both")
+    if controls and (emotion or prompt or any(v is not None for v in (intensity, valence, arousal))):
+        raise BadInput("give either --controls or --emotion/--intensity/--valence/--arousal/--prompt, not both")
     request: dict[str, Any] = {
         "audio": str(audio), "take": str(out), "fps": fps, "first_frame": first_frame, "motion": motion,
         "speech": speech, "head": head, "seed": seed,
@@ -84,7 +84,8 @@ def speak(
         request["controls_path"] = str(controls)
     else:
         duration = read_audio(audio).duration if prompt else 0.0
-        request["controls"] = _constant_controls(emotion, intensity, valence, arousal, prompt or [], duration)
+        levels = (1.0 if intensity is None else intensity, valence or 0.0, arousal or 0.0)
+        request["controls"] = _constant_controls(emotion, *levels, prompt or [], duration)
     with reporting(as_json) as report:
         result = without_arrays(job(request, report))
     rate = result["fps"][0] / result["fps"][1]
@@ -111,6 +112,7 @@ def render(
     camera: Annotated[str, typer.Option(help="front, threequarter, profile, turntable or a CAMERA.json.")] = "front",
     audio: Annotated[Path | None, typer.Option(help="Sound for the film.")] = None,
     backend: Annotated[str, typer.Option(help="auto, cpu, gsplat or reference.")] = "auto",
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="One turn of the turntable.")] = None,
     passes: Annotated[str, typer.Option(help="rgba, depth, normal (a folder gets one file a pass).")] = "rgba",
     as_json: Json = False,
 ) -> None:
@@ -120,6 +122,7 @@ def render(
     request = {
         "take": str(take), "out": str(out), "avatar": avatar, "head": head, "size": parse_size(size),
         "camera": camera, "audio": str(audio) if audio else None, "backend": backend, "passes": passes.split(","),
+        "seconds": seconds,
     }  # fmt: skip
     with reporting(as_json) as report:
         result = job(request, report)
@@ -160,13 +163,11 @@ def export(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Check the installation and say how to mend what is wrong."""
-    from engine.doctor import run
+    from engine.doctor import line, run
 
-    result = run()
-    lines = [
-        f"{'ok  ' if c['ok'] else 'FAIL'}  {c['name']}{'' if c['ok'] else ': ' + c['fix']}" for c in result["checks"]
-    ]
-    show(result, as_json, "\n".join(lines))
+    result = run() if as_json else run(lambda row: print(line(row), flush=True))
+    if as_json:
+        show(result, as_json, "")
     if not result["ok"]:
         raise typer.Exit(1)
 
@@ -192,6 +193,9 @@ def main() -> None:
         sys.exit(130)
     except SoliloquyError as error:
         print(f"soliloquy: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"soliloquy: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
         # Usage errors carry a message; anything else is a bug and keeps its trace.

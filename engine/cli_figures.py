@@ -1,4 +1,4 @@
-"""The commands that print figures or describe things: measure, bench, head, avatar, studio, train."""
+"""The commands that print figures or describe things: measure, bench, head, avatar."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def bench_speech(as_json: Json = False) -> None:
 
 @bench_app.command("motion")
 def bench_motion(as_json: Json = False) -> None:
-    """How many times faster than real time each motion system is, speech included and apart."""
+    """How many times faster than real time each motion system is (the speech encoder: `bench speech`)."""
     from engine.motion.bench import run
 
     result = run()

@@ -23,7 +23,13 @@ def reporting(quiet: bool = False) -> Iterator[Reporter]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     stopped: list[bool] = []
-    before = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
+
+    def stop(*_: object) -> None:
+        if stopped:  # asked twice: do not wait for the next step
+            raise KeyboardInterrupt
+        stopped.append(True)
+
+    before = signal.signal(signal.SIGINT, stop)
     console = Console(stderr=True, quiet=quiet)
     columns = (
         TextColumn("{task.description:<12}"),
@@ -52,7 +58,7 @@ def reporting(quiet: bool = False) -> Iterator[Reporter]:
 
 def show(result: Any, as_json: bool, text: str) -> None:
     """Print `result` as JSON or `text` for a person."""
-    print(json.dumps(result, ensure_ascii=False) if as_json else text)
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if as_json else text)
 
 
 def parse_size(text: str) -> list[int]:

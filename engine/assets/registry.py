@@ -53,6 +53,11 @@ class Entry:
         return Path(self.folder) / self.file if self.file else None
 
 
+def is_path(name: str) -> bool:
+    """Whether a person's `--head`, `--avatar` or `--speech` means a file or folder instead of a registered name."""
+    return os.sep in name or "/" in name or bool(Path(name).suffix)
+
+
 def user_home() -> Path:
     """The user's own folder: SOLILOQUY_HOME, or the system's data folder for applications. Not created here."""
     home = os.environ.get("SOLILOQUY_HOME")

@@ -16,7 +16,11 @@ from engine.core.splats import Avatar
 
 DEFAULT = "default"
 # Source files whose change makes another default avatar: its cache is named after their digest.
-_BUILDERS = ("attach", "default", "light", "raycast", "sampling", "strands", "surface")
+_BUILDERS = (
+    "attach", "bind_kernels", "default", "files", "layout", "light", "raycast", "rotations", "sampling", "strands",
+    "surface",
+)  # fmt: skip
+_KEPT = 6  # built avatars kept in the cache, newest first: one for each head in use
 
 
 def load_avatar(name_or_path: str | os.PathLike[str] = DEFAULT, head: Head | None = None) -> Avatar:
@@ -27,12 +31,11 @@ def load_avatar(name_or_path: str | os.PathLike[str] = DEFAULT, head: Head | Non
     """
     head = default_head() if head is None else head
     text = os.fspath(name_or_path)
-    if text == DEFAULT:
-        path = _built_default(head)
-    elif text.endswith((".npz", ".ply")) or os.sep in text or Path(text).is_file():
+    if registry.is_path(text):
         path = Path(text)
     else:
-        path = registry.resolve(text, "avatar")
+        entry = registry.find(text, "avatar")
+        path = registry.resolve(text, "avatar") if entry.path else _built_default(head)
     if path.suffix == ".ply":
         raise BadFile(path, "holds Gaussians in space, which do not move with a face; give an avatar .npz")
     try:
@@ -64,13 +67,17 @@ def _built_default(head: Head) -> Path:
     path = registry.user_cache() / f"avatar-default-{_builder_digest()[:12]}-{look[:12]}.npz"
     if path.is_file():
         try:
-            read_avatar(path)
+            stat = path.stat()
+            _read(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
             return path
         except BadFile:
             path.unlink(missing_ok=True)
     from engine.avatar.default import build_default_avatar
 
     save_avatar(path, build_default_avatar(head))
+    built = sorted(path.parent.glob("avatar-default-*.npz"), key=lambda p: -p.stat().st_mtime)
+    for old in built[_KEPT:]:
+        old.unlink(missing_ok=True)
     return path
 
 

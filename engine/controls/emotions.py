@@ -1,8 +1,9 @@
 """Emotion labels and valence-arousal as AU targets. The prototypes are data: emotions.json.
 
 Mixed labels are joined per AU as independent causes, 1 - prod(1 - w p): two labels that share an AU reinforce
-it, an AU of one label stays whole beside the other's, and the result is monotone in every weight. Weights
-that together exceed 1 are scaled to sum to 1 first, so that no mix is stronger than a whole label.
+it, and while the weights sum to at most 1 the result is monotone in each of them. Weights that together exceed 1 are
+scaled to sum to 1 first, so that no mix is stronger than a whole label: keying a second label at full weight takes half
+from the first, and `neutral` counts as a label that asks for nothing.
 """
 
 from __future__ import annotations

@@ -145,6 +145,13 @@ def _negated(words: list[str]) -> int | None:
     return min((s for s, _, _ in hits if s not in excused), default=None)
 
 
+def _orders(words: list[str]) -> bool:
+    """Whether a clause begins a direction of its own instead of going on with a list."""
+    if words[0] in _lexicon()["leads"]:
+        return True
+    return any(start == 0 for start, _, _ in _find(words, _grammar()[1]))
+
+
 def _clause(words: list[str], raised: dict[str, float], denied: dict[str, float], because: dict[str, str],
             carried: bool) -> tuple[bool, bool]:  # fmt: skip
     """Add one clause's AUs; returns (anything matched, the clause ends denied)."""
@@ -163,7 +170,9 @@ def _clause(words: list[str], raised: dict[str, float], denied: dict[str, float]
                 key = f"{au}_{s}"
                 target[key] = max(target.get(key, 0.0), 1.0 if refuse else min(1.0, value * degree))
                 because.setdefault(au, match.words)
-    return bool(matches), deny_from is not None
+    # "stop frowning and smile": these deny their own clause only; "no" and "without" reach over a list.
+    reaches = deny_from is not None and not set(words) & set(_lexicon()["deny_once"])
+    return bool(matches), reaches
 
 
 def recognise(text: str) -> Recognition:
@@ -179,11 +188,10 @@ def recognise(text: str) -> Recognition:
         clause = lowered[position : cut.start() if cut else len(lowered)]
         words = _WORD.findall(clause)
         if words:
-            # "no frown or smile": "and"/"or" inside a denied clause keep denying, any other break ends it.
+            # "no frown and smile" denies both; a new order ("... and raise the brows") or any other break ends it.
+            carried = carried and not _orders(words)
             _, ends_denied = _clause(words, raised, denied, because, carried)
-            carried = (
-                ends_denied and cut is not None and cut.group() == "and" and " just " not in lowered[cut.end() :][:12]
-            )
+            carried = ends_denied and cut is not None and cut.group() == "and"
         if cut:
             position = cut.end()
     activation = {k: round(v, 4) for k, v in raised.items()}

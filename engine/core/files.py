@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,32 @@ import numpy as np
 
 from engine.core.errors import BadFile
 
+# What numpy, zipfile and json raise on damaged bytes, seen by flipping every one of a small archive.
+_DAMAGE = (
+    KeyError, ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError, OSError, EOFError,
+    zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 _PATH = str | os.PathLike[str]
+
+
+def writable(path: _PATH) -> Path:
+    """`path` with its folder made, where a file can be written; asked before hours of work. Raises BadFile."""
+    target = Path(path)
+    if not target.name or target.is_dir():
+        raise BadFile(path or "''", "is no file name; give a file to write")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadFile(path, f"cannot be written ({error.strerror})") from None
+    if not os.access(target.parent, os.W_OK):
+        raise BadFile(path, "cannot be written: its folder is read-only")
+    return target
 
 
 @contextlib.contextmanager
 def replacing(path: _PATH) -> Iterator[Path]:
     """Yield a temporary path beside `path`; renamed onto it if the block succeeds, removed if it fails."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = writable(path)
     part = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         yield part
@@ -86,12 +105,13 @@ def read_archive(path: _PATH, kind: str, format: int) -> tuple[dict[str, np.ndar
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
         meta = json.loads(arrays.pop("meta").tobytes().decode())
+        written_as = (str(meta["kind"]), int(meta["format"]))
     except FileNotFoundError:
         raise BadFile(path, "no such file") from None
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise BadFile(path, f"is not a Soliloquy {kind} file ({error})") from None
-    if meta.get("kind") != kind:
-        raise BadFile(path, f"holds a {meta.get('kind', 'nameless thing')}, not a {kind}")
-    if int(meta.get("format", 0)) > format:
-        raise BadFile(path, f"was written by a newer Soliloquy (format {meta['format']}, this one reads {format})")
+    if written_as[0] != kind:
+        raise BadFile(path, f"holds a {written_as[0]}, not a {kind}")
+    if written_as[1] > format:
+        raise BadFile(path, f"was written by a newer Soliloquy (format {written_as[1]}, this one reads {format})")
     return arrays, meta

@@ -29,7 +29,7 @@ def load_head(name_or_path: str | os.PathLike[str] = DEFAULT) -> Head:
     Raises BadInput for an unknown name, BadFile for a damaged file, Missing if the default head cannot be built.
     """
     text = os.fspath(name_or_path)
-    if text.endswith(".npz") or os.sep in text or Path(text).is_file():
+    if registry.is_path(text):
         path = Path(text)
         if not path.is_file():
             raise BadFile(path, "no such head file")

@@ -23,6 +23,7 @@ import numpy as np
 
 from engine.core.errors import BadFile, BadInput
 from engine.core.phones import Segment, from_arpabet, is_pause, parts, split, targets
+from engine.core.spans import runs
 
 GRID_HZ = 200
 MERGE_S = 0.030
@@ -133,12 +134,6 @@ def contacts(segments: Sequence[Segment], kind: str) -> list[tuple[float, float]
         after_silence = i == 0 or rows[i - 1][0].event == "pause" or start - rows[i - 1][2] > AFTER_SILENCE_S
         out.append((max(start, end - AFTER_SILENCE_S) if after_silence else start, end))
     return out
-
-
-def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """[(first, one past the last)] of each run of True. flags [t] bool."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags, [0]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def wilson_low(hits: int, of: int, z: float = 1.96) -> float:

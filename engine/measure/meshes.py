@@ -27,11 +27,19 @@ def mesh_errors(predicted: np.ndarray, truth: np.ndarray, head: Head) -> dict[st
     for name, points in (("predicted", predicted), ("truth", truth)):
         if points.ndim != 3 or points.shape[1:] != (len(head.template), 3):
             raise BadInput(f"{name} must be [t, {len(head.template)}, 3] for this head, got {list(points.shape)}")
+        if not np.isfinite(points).all():
+            raise BadInput(f"{name} holds coordinates that are not finite")
     frames = min(len(predicted), len(truth))
     if not frames:
         raise BadInput("there are no frames to compare")
     distance = np.linalg.norm(predicted[:frames].astype(np.float64) - truth[:frames], axis=2) * MM
-    lips, upper = (head.masks[name] >= IN_REGION for name in ("lips", "upper_face"))
+    regions = []
+    for name in ("lips", "upper_face"):
+        region = np.asarray(head.masks.get(name, ())) >= IN_REGION
+        if not region.any():
+            raise BadInput(f"the head '{head.name}' has no '{name}' mask, so its errors cannot be told apart")
+        regions.append(region)
+    lips, upper = regions
     return {
         "mve_mm": round(float(distance.max(1).mean()), 4),
         "lve_mm": round(float(distance[:, lips].max(1).mean()), 4),
@@ -52,7 +60,7 @@ def read_pc2(path: str | Path) -> np.ndarray:
     if len(raw) < 32 or raw[:12] != b"POINTCACHE2\0":
         raise BadFile(path, "is no PC2 point cache")
     _, _, count, _, _, frames = struct.unpack("<12siiffi", raw)
-    if path.stat().st_size < 32 + count * frames * 12:
+    if count <= 0 or frames <= 0 or path.stat().st_size < 32 + count * frames * 12:
         raise BadFile(path, f"is cut short: {frames} frames of {count} vertices do not fit in it")
     points = np.memmap(path, "<f4", "r", 32, (frames, count, 3))
     return from_blender(points)

@@ -71,30 +71,35 @@ def blink_times(speech: Speech, controls: Controls) -> np.ndarray:
 
 def _blinks(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray:
     lids = np.zeros((len(times), 2), np.float32)
-    for shut in blink_times(speech, controls):
+    for blink in blink_times(speech, controls):
         # Lids must meet on at least one frame, so the blink is moved by less than half a frame.
-        shut = float(times[np.argmin(np.abs(times - shut))])
-        rise = np.clip((times - shut + BLINK_CLOSE_S) / BLINK_CLOSE_S, 0, 1)
-        fall = np.clip((shut + BLINK_HOLD_S + BLINK_OPEN_S - times) / BLINK_OPEN_S, 0, 1)
+        after = min(int(np.searchsorted(times, blink)), len(times) - 1)
+        shut = float(times[after if after == 0 or times[after] - blink < blink - times[after - 1] else after - 1])
+        rows = slice(*np.searchsorted(times, (shut - BLINK_CLOSE_S, shut + BLINK_HOLD_S + BLINK_OPEN_S + 1e-9)))
+        near = times[rows]
+        rise = np.clip((near - shut + BLINK_CLOSE_S) / BLINK_CLOSE_S, 0, 1)
+        fall = np.clip((shut + BLINK_HOLD_S + BLINK_OPEN_S - near) / BLINK_OPEN_S, 0, 1)
         level = np.minimum(rise, fall * fall * (3 - 2 * fall))
-        lids = np.maximum(lids, level[:, None].astype(np.float32))
+        lids[rows] = np.maximum(lids[rows], level[:, None].astype(np.float32))
     return lids
 
 
 def _gaze(duration: float, rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     """Fixations of 0.5-2.8 s about the camera with saccades between. [t, 2] radians."""
-    gaze = np.zeros((len(times), 2))
-    t, here = 0.0, np.zeros(2)
+    starts, travels, path = [], [], [np.zeros(2)]
+    t = 0.0
     while t < duration:
         hold = float(rng.gamma(3.0, 0.5) + 0.4)
         home = rng.random() < 0.45  # often back to the listener
         aim = np.zeros(2) if home else rng.normal(0.0, (0.055, 0.028))
-        size = float(np.degrees(np.linalg.norm(aim - here)))
-        travel = 0.021 + 0.0022 * size
-        share = np.clip((times - t) / travel, 0, 1)[:, None]
-        moving = times >= t
-        gaze[moving] = (here + (aim - here) * share * share * (3 - 2 * share))[moving]
-        here, t = aim, t + hold
+        starts.append(t)
+        travels.append(0.021 + 0.0022 * float(np.degrees(np.linalg.norm(aim - path[-1]))))
+        path.append(aim)
+        t += hold
+    places = np.array(path)
+    now = np.clip(np.searchsorted(starts, times, "right") - 1, 0, len(starts) - 1)
+    share = np.clip((times - np.array(starts)[now]) / np.array(travels)[now], 0, 1)[:, None]
+    gaze = places[now] + (places[now + 1] - places[now]) * share * share * (3 - 2 * share)
     drift = _smooth_noise(rng, times, duration, period=0.9, channels=2) * 0.004
     return gaze + drift
 

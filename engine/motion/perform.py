@@ -13,6 +13,7 @@ from engine.controls.track import sample
 from engine.core.anatomy import Head
 from engine.core.clock import FrameClock
 from engine.core.control import Controls
+from engine.core.errors import BadInput
 from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, AU_INDEX, EXTRA, EXTRA_INDEX
 from engine.core.progress import SILENT, Reporter
 from engine.core.sound import Audio, Speech
@@ -23,6 +24,7 @@ from engine.motion.contacts import about_to_speak, part, seal
 from engine.motion.layers import Layers, make_layers
 from engine.motion.resample import to_times
 
+BLOCK = 2000  # frames between two looks at whether someone cancelled
 WINDOW_S = 20.0  # a long voice is run in windows: progress, cancel, bounded memory
 EYE_LOOK_RAD = {"yaw": np.radians(30), "up": np.radians(25), "down": np.radians(30)}  # angle of a full eyeLook shape
 
@@ -51,20 +53,35 @@ def perform(
     if heard.articulation[:, ARTICULATION_INDEX["voice"]].max(initial=0) < 0.5:
         report.warn("no voice was heard in this file: the mouth stays closed")
     system = get_system(motion)
+    if missing := set(CONTROLS) - system.supports:
+        raise BadInput(f"the motion system '{motion}' does not obey {', '.join(sorted(missing))} yet")
     if hasattr(system, "dials"):
         system.dials = dict(controls.dials)
     native = run_system(system, heard, controls, report)
     times = clock.times(clock.count(audio.duration))
     frames = to_times(native, times)
     layers = make_layers(heard, controls, times)
-    report.step("face", 1, 2)
-    arkit, extra = _with_layers(frames, layers)
-    arkit = part(head, arkit, about_to_speak(times, frames.voice), np.maximum(frames.closure, frames.labiodental))
-    arkit, extra = seal(head, arkit, extra, frames.closure)
+    report.check()
+    arkit, extra = _contacts(head, frames, *_with_layers(frames, layers), report)
     take = _assemble(head, clock, frames, layers, arkit, extra, heard, controls)
-    report.step("face", 2, 2)
+    report.check()
     meta = _meta(head, audio, controls, system)
     return dataclasses.replace(take, residual_mm={"flame": flame_residual_mm(head, take)}, meta=meta)
+
+
+def _contacts(
+    head: Head, frames: MotionSlice, arkit: np.ndarray, extra: np.ndarray, report: Reporter
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lips that part and meet as they must, block by block: (arkit [t, 52], extra [t, 7])."""
+    speaking = about_to_speak(frames.times, frames.voice)
+    held = np.maximum(frames.closure, frames.labiodental)
+    for start in range(0, len(arkit), BLOCK):
+        report.step("face", start, len(arkit))
+        rows = slice(start, start + BLOCK)
+        open_enough = part(head, arkit[rows], speaking[rows], held[rows])
+        arkit[rows], extra[rows] = seal(head, open_enough, extra[rows], frames.closure[rows])
+    report.step("face", len(arkit), len(arkit))
+    return arkit, extra
 
 
 def _hear(audio: Audio, speech: Speech | str, report: Reporter) -> Speech:
@@ -198,6 +215,6 @@ def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem) ->
         "checkpoint_sha256": system.checkpoint_sha256,
         "seed": controls.seed,
         "obeyed": sorted(system.supports),
-        "applied_after": sorted(set(CONTROLS) - system.supports),
+        "applied_after": [],
         "engine": __version__,
     }

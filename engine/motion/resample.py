@@ -10,15 +10,10 @@ import dataclasses
 
 import numpy as np
 
+from engine.core.spans import runs
 from engine.motion.base import MotionSlice
 
 HELD = 0.95  # a contact is held where its channel is at least this
-
-
-def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """[start, end) index pairs of the True runs of a boolean vector."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _interpolate(values: np.ndarray, left: np.ndarray, share: np.ndarray) -> np.ndarray:

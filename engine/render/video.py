@@ -141,6 +141,7 @@ def write_pictures(
 
     target = Path(folder)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
     part.mkdir(parents=True)
     count = 0
     try:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import engine
 from engine.core.errors import BadInput
+from engine.core.files import writable
 from engine.core.progress import SILENT, Reporter
 
 Request = dict[str, Any]
@@ -30,6 +30,29 @@ def needed(request: Request, name: str) -> Any:
     if request.get(name) in (None, ""):
         raise BadInput(f"the request lacks '{name}'")
     return request[name]
+
+
+def whole(request: Request, name: str, otherwise: int, low: int, high: int) -> int:
+    """A request's whole number in [low, high]. Raises BadInput naming it."""
+    value = request.get(name, otherwise)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise BadInput(f"'{name}' must be a whole number from {low} to {high}, got {value!r}")
+    return value
+
+
+class Noting(Reporter):
+    """Another reporter, with the warnings kept as well."""
+
+    def __init__(self, outer: Reporter, notes: list[str]):
+        super().__init__(outer.step)
+        self._outer, self._notes = outer, notes
+
+    def warn(self, sentence: str) -> None:
+        self._notes.append(sentence)
+        self._outer.warn(sentence)
+
+    def check(self) -> None:
+        self._outer.check()
 
 
 def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
@@ -78,15 +101,11 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     from engine.head.library import load_head
     from engine.motion.perform import perform
 
+    path = writable(needed(request, "take"))
     warnings: list[str] = []
-
-    def warn(sentence: str) -> None:
-        warnings.append(sentence)
-        reporter.warn(sentence)
-
-    heard = Reporter(reporter.step, None, warn)
+    heard = Noting(reporter, warnings)
     heard.step("read", 0, 1)
-    audio = read_audio(needed(request, "audio"))
+    audio = read_audio(needed(request, "audio"), heard)
     if request.get("controls_path"):
         controls = read_controls(request["controls_path"])
     elif request.get("controls"):
@@ -94,18 +113,17 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     else:
         controls = Controls()
     if request.get("seed") is not None:
-        controls = dataclasses.replace(controls, seed=int(request["seed"]))
+        controls = dataclasses.replace(controls, seed=whole(request, "seed", 0, 0, 2**31 - 1))
     take = perform(
         audio,
         controls,
         fps=request.get("fps", 25),
-        first_frame=int(request.get("first_frame", 1)),
+        first_frame=whole(request, "first_frame", 1, -(10**6), 10**6),
         motion=request.get("motion", "direct"),
         head=load_head(request.get("head", "default")),
         speech=request.get("speech", "default"),
         report=heard,
     )
-    path = Path(needed(request, "take"))
     write_take(path, take)
     return {
         "take": str(path),

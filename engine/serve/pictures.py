@@ -11,6 +11,7 @@ import numpy as np
 from engine.core.anatomy import Head
 from engine.core.clock import FrameClock
 from engine.core.errors import BadInput
+from engine.core.files import writable
 from engine.core.names import ARKIT_INDEX, AU_INDEX
 from engine.core.progress import SILENT, Reporter
 from engine.core.splats import Avatar, Camera, Frame
@@ -48,8 +49,10 @@ def _cameras(request: dict[str, Any], head: Head, count: int, fps: float) -> lis
     where = request.get("camera") or "front"
     points = portrait(head)
     if where == "turntable":
-        seconds = request.get("seconds")
-        period = max(1, round(float(seconds) * fps)) if seconds else count
+        seconds = request.get("seconds") or 0
+        if not isinstance(seconds, int | float) or seconds < 0:
+            raise BadInput(f"'seconds' of a turn must be a number above 0, got {seconds!r}")
+        period = max(1, round(seconds * fps)) if seconds else count
         return cameras.turntable(points, width, height, count=count, period=period)
     fixed = {"front": 0.0, "threequarter": 38.0, "profile": 90.0}
     if where in fixed:
@@ -92,17 +95,22 @@ def render_take(request: dict[str, Any], report: Reporter = SILENT) -> dict[str,
     """
     from engine.render.video import write_pictures, write_video
 
-    take, head, avatar = _open(request)
     out = Path(request.get("out") or "")
     if not out.name:
         raise BadInput("the request lacks 'out'")
+    film = out.suffix.lower() in FILM_SUFFIXES
+    if film:
+        writable(out)
+    elif out.suffix or out.is_file():
+        raise BadInput(f"cannot write '{out.name}'; give FILE.mp4 for a film or a folder for PNG files")
+    take, head, avatar = _open(request)
     cameras = _cameras(request, head, len(take), float(take.fps))
     rows = np.arange(len(take))
     passes = tuple(request.get("passes") or ("rgba",))
     if unknown := sorted(set(passes) - {"rgba", "depth", "normal"}):
         raise BadInput(f"'{unknown[0]}' is no pass; there are: rgba, depth, normal")
     frames = frames_of(take, head, avatar, cameras, rows, request.get("backend", "auto"), passes, report)
-    if out.suffix in FILM_SUFFIXES:
+    if film:
         pictures = (over(frame, BACKGROUND) for frame in frames)
         write_video(out, pictures, take.fps, _size(request), audio_path=request.get("audio"))
     else:
@@ -140,9 +148,13 @@ def render_sheet(request: dict[str, Any], report: Reporter = SILENT) -> dict[str
     from engine.render.cameras import orbit
     from engine.render.sheet import write_sheet
 
+    writable(request.get("out") or "")
+    moments = request.get("moments", 6)
+    if not isinstance(moments, int) or not 1 <= moments <= 24:
+        raise BadInput(f"'moments' must be a whole number from 1 to 24, got {moments!r}")
     take, head, avatar = _open(request)
     width, height = _size({"size": request.get("size") or [320, 400]})
-    rows = telling_moments(take, int(request.get("moments", 6)))
+    rows = telling_moments(take, moments)
     seconds = FrameClock(take.fps, take.first_frame).times(len(take))[rows]
     views = {"front": 0.0, "three-quarter": 38.0, "profile": 90.0}
     pictures = []

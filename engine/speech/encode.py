@@ -12,11 +12,12 @@ from typing import Protocol
 import numpy as np
 
 from engine.assets import registry
-from engine.core.errors import BadInput
+from engine.core.errors import BadFile, BadInput
 from engine.core.names import ARTICULATION, ARTICULATION_INDEX
 from engine.core.phones import CHANNELS
 from engine.core.progress import SILENT, Reporter
 from engine.core.sound import Audio, Features, Speech
+from engine.core.spans import runs
 from engine.speech import events as ev
 from engine.speech import prosody
 
@@ -50,8 +51,9 @@ class Encoder(Protocol):
 
 def load_encoder(name: str = "default") -> Encoder:
     """An encoder by its registry name, or by the path of a checkpoint. Raises BadInput, BadFile, Missing."""
-    given = Path(name).expanduser()
-    path = given if given.exists() else registry.resolve(name, "speech")
+    path = Path(name).expanduser() if registry.is_path(name) else registry.resolve(name, "speech")
+    if not path.exists():
+        raise BadFile(path, "no such speech encoder")
     return _load(str(path), path.stat().st_mtime_ns)
 
 
@@ -109,10 +111,9 @@ def articulate(heard: Heard, energy: np.ndarray, report: Reporter = SILENT) -> n
 def open_gate(voice: np.ndarray) -> np.ndarray:
     """1 during speech and short pauses, 0 in longer ones, with ramps. voice [2t] at 100 Hz -> [t] float32."""
     speaking = voice > 0.5
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], speaking, [0]]).astype(np.int8)))
-    runs = [(a / 100, b / 100) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= 4]
+    spoken = [(a / 100, b / 100) for a, b in runs(speaking) if b - a >= 4]
     joined: list[tuple[float, float]] = []
-    for a, b in runs:
+    for a, b in spoken:
         if joined and a - joined[-1][1] < SILENT_S:
             joined[-1] = (joined[-1][0], b)
         else:

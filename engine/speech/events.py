@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.core.spans import runs
+
 RATE_HZ = 100
 Interval = tuple[float, float]  # start s, end s
 
@@ -94,12 +96,9 @@ def _smooth(ratio: np.ndarray, rule: EventRule) -> np.ndarray:
 
 def peaks(posterior: np.ndarray, p: np.ndarray, threshold: float) -> list[tuple[int, int, float]]:
     """Runs around local maxima: [(first, last frame, height)]. posterior, p [t]: the chain's and the net's own."""
-    runs = []
-    above = np.flatnonzero(np.diff(np.concatenate([[0], posterior > 0.5 * threshold, [0]]).astype(np.int8)))
-    for a, b in zip(above[::2], above[1::2], strict=True):
-        runs += _part(p, int(a), int(b))
+    hills = [hill for a, b in runs(posterior > 0.5 * threshold) for hill in _part(p, a, b)]
     out = []
-    for a, b in runs:
+    for a, b in hills:
         height = float(posterior[a:b].max())
         if height >= threshold:
             core = np.flatnonzero(posterior[a:b] >= 0.5 * height)

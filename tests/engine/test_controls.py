@@ -148,6 +148,12 @@ def test_words_raise_deny_and_sliders_have_the_last_word():
         ("terrified", "AU01 AU05 AU20", "AU12"),
         ("wrinkle your nose in disgust", "AU09", "AU12"),
         ("lips tightened", "AU23", "AU25"),
+        ("stop frowning and smile", "AU12 AU06", "AU04 AU15"),
+        ("stop smiling and look sad", "AU15 AU01", "AU12"),
+        ("no smile and raise the brows", "AU01 AU02", "AU12"),
+        ("do not blink and open your mouth", "AU25 AU26", "AU45"),
+        ("no frown and no smile", "", "AU04 AU12"),
+        ("neither a frown nor a smile", "", "AU04 AU12"),
     ],
 )
 def test_directions(text, on, off):

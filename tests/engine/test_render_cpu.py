@@ -89,7 +89,6 @@ def test_agrees_on_translucent_gaussians_and_given_normals():
     check(*both(g, CAMERAS["odd"], normals=rng.normal(size=(3000, 3)).astype(np.float32)))
 
 
-@pytest.mark.slow
 def test_agrees_at_full_size():
     check(*both(head_scene(60_000), head_camera(512, 512, azimuth=0.3)))
 
