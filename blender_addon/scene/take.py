@@ -203,28 +203,37 @@ def clear(control: bpy.types.Object) -> int:
         return 0
     count = 0
     for owner in (mesh.data.shape_keys, find.armature_of(mesh)):
-        if owner is None or owner.library is not None:
-            continue
-        for track, strip in nla.marked(owner, "take"):
-            nla.remove_strip(owner, track, strip)
-            count += 1
-        if count:
-            _rest(owner)
+        if owner is not None and owner.library is None:
+            count += _forget(owner)
     if "take" in control:
         del control["take"]
     return count
 
 
-def _rest(owner: bpy.types.ID) -> None:
+def _forget(owner: bpy.types.ID) -> int:
+    """Remove our strips from one data-block; how many went."""
+    ours = nla.marked(owner, "take")
+    driven = _paths(ours)
+    for track, strip in ours:
+        nla.remove_strip(owner, track, strip)
+    _rest(owner, driven)
+    return len(ours)
+
+
+def _paths(strips: list[tuple[Any, Any]]) -> set[tuple[str, int]]:
+    """(data path, array index) of everything that these strips move."""
+    return {(c.data_path, c.array_index) for _, strip in strips for c in fcurves.all_curves(strip.action)}
+
+
+def _rest(owner: bpy.types.ID, driven: set[tuple[str, int]]) -> None:
     """Values stay where the last frame left them once their curves are gone: put back what the artist has not keyed."""
-    own = fcurves.own_curves(owner)
-    if isinstance(owner, bpy.types.Key):
-        for block in owner.key_blocks[1:]:
-            if (f'key_blocks["{block.name}"].value', 0) not in own:
-                block.value = 0.0
-        return
-    for joint in JOINTS:
-        bone = owner.pose.bones.get(BONES[joint])
-        if bone is not None and (f'pose.bones["{bone.name}"].rotation_quaternion', 0) not in own:
-            bone.rotation_quaternion = (1.0, 0.0, 0.0, 0.0)
-            bone.location = (0.0, 0.0, 0.0)
+    for path, index in driven - set(fcurves.own_curves(owner)):
+        holder, _, name = path.rpartition(".")
+        try:
+            block = owner.path_resolve(holder)
+        except ValueError:
+            continue  # the artist removed the key or the bone
+        if name == "value":
+            block.value = 0.0
+        else:
+            getattr(block, name)[index] = 1.0 if name == "rotation_quaternion" and index == 0 else 0.0

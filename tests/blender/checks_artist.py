@@ -1,0 +1,45 @@
+"""Checks inside Blender that takes leave the artist's own work alone, on the synthetic head."""
+
+import bpy
+from in_blender import main
+from stage import character, performance
+
+from blender_addon.scene import SceneProblem, take
+
+
+def refused(step, *words):
+    """The sentence with which `step` refuses."""
+    try:
+        step()
+    except SceneProblem as problem:
+        assert all(word in str(problem) for word in words), str(problem)
+        return str(problem)
+    raise AssertionError("it did not refuse")
+
+
+def check_clear_leaves_what_the_take_did_not_drive():
+    control, mesh, rig = character()
+    mine = mesh.shape_key_add(name="freckles", from_mix=False)
+    mine.value = 0.4
+    bone = rig.pose.bones["neck"]
+    bone.scale = (1.1, 1.1, 1.1)
+    bone.location = (0.0, 0.01, 0.0)
+    take.write(control, performance(10))
+    bpy.context.scene.frame_set(5)
+    take.clear(control)
+    assert abs(mine.value - 0.4) < 1e-6 and mesh.data.shape_keys.key_blocks["jawOpen"].value == 0.0
+    assert abs(bone.location.y - 0.01) < 1e-6 and abs(bone.scale.x - 1.1) < 1e-6
+    assert tuple(bone.rotation_quaternion) == (1.0, 0.0, 0.0, 0.0)
+
+
+def check_clear_leaves_a_rig_without_a_take():
+    control, mesh, rig = character()
+    mesh.modifiers[0].object = None
+    take.write(control, performance(10))
+    mesh.modifiers[0].object = rig
+    rig.pose.bones["neck"].rotation_quaternion = (0.8, 0.6, 0.0, 0.0)
+    assert take.clear(control) == 1
+    assert abs(rig.pose.bones["neck"].rotation_quaternion.x - 0.6) < 1e-6
+
+
+main(globals())
