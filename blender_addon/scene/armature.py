@@ -21,6 +21,7 @@ DIRECTIONS = {
     "root": ((0.0, 0.0, 1.0), 0.05), "neck": ((0.0, 0.0, 1.0), 0.05), "jaw": ((0.0, -1.0, -0.35), 0.05),
     "eye.L": ((0.0, -1.0, 0.0), 0.03), "eye.R": ((0.0, -1.0, 0.0), 0.03),
 }  # fmt: skip
+MARK = "soliloquy_rig"  # on the rigs that are made here: every bone of theirs is the performance's
 DEFAULT = ((0.0, 0.0, 1.0), 0.05)
 
 
@@ -31,6 +32,7 @@ def build(name: str, info: Mapping[str, Any], joints: np.ndarray, collection: bp
     data = bpy.data.armatures.new(f"{name} rig")
     rig = bpy.data.objects.new(f"{name} rig", data)
     collection.objects.link(rig)
+    rig[MARK] = 1
     data.display_type = "STICK"
     rig.show_in_front = True
     view = bpy.context.view_layer

@@ -21,6 +21,7 @@ from . import SceneProblem, armature, fcurves, find, nla
 
 TRACK = "Soliloquy take"
 SHAPE_TOLERANCE = 0.004  # of a weight: 0.14 mm on a 35 mm chin drop
+STILL_RAD = 1e-4  # an angle below this is no turn
 TURN_TOLERANCE = 0.0005  # of a quaternion component: 0.06 degrees
 
 
@@ -79,6 +80,8 @@ def write(control: bpy.types.Object, take: TakeArrays, mode: str = "DENSE") -> l
         notes.append("The head has no rig of its own here: head and eye turns are left out")
     elif channels := _bone_channels(rig, take):
         _place(control, rig, "rig", _reduced(take, channels, mode, held), take, notes)
+    else:
+        _forget(rig)
     control["take"] = take.path
     return notes
 
@@ -98,15 +101,20 @@ def _reduced(take: TakeArrays, channels: list[Channel], mode: str, held: np.ndar
 
 
 def _bone_channels(rig: bpy.types.Object, take: TakeArrays) -> list[Channel]:
-    """Rotation curves of the bones that the rig has, and the root's location."""
+    """Rotation curves of the bones that the rig has, and the root's location.
+
+    On an artist's own rig the root stays theirs, and so does every bone that the take does not turn.
+    """
     channels: list[Channel] = []
+    ours = armature.MARK in rig
     for j, joint in enumerate(JOINTS):
         bone = rig.pose.bones.get(BONES[joint])
-        if bone is None:
+        if bone is None or (joint == "root" and not ours):
             continue
         path = f'pose.bones["{bone.name}"]'
         rest = armature.rest_axes(rig, bone.name)
-        if bone.rotation_mode == "QUATERNION":
+        turning = ours or np.abs(take.pose[:, 3 * j : 3 * j + 3]).max(initial=0.0) > STILL_RAD
+        if bone.rotation_mode == "QUATERNION" and turning:
             turns = bone_quaternions(take.pose[:, 3 * j : 3 * j + 3], rest)
             channels += [(f"{path}.rotation_quaternion", i, turns[:, i], TURN_TOLERANCE) for i in range(4)]
         if joint == "root":
@@ -129,6 +137,7 @@ def _place(
     earlier = nla.marked(owner, "take")
     if earlier:
         track, muted = earlier[0][0], earlier[0][1].mute
+        _rest(owner, _paths(earlier) - {(path, index) for path, index, _ in curves})
         for old_track, strip in earlier:
             _drop(owner, old_track, strip, keep=track)
     else:

@@ -4,7 +4,7 @@ import bpy
 from in_blender import main
 from stage import character, performance
 
-from blender_addon.scene import SceneProblem, take
+from blender_addon.scene import SceneProblem, fcurves, nla, take
 
 
 def refused(step, *words):
@@ -40,6 +40,31 @@ def check_clear_leaves_a_rig_without_a_take():
     rig.pose.bones["neck"].rotation_quaternion = (0.8, 0.6, 0.0, 0.0)
     assert take.clear(control) == 1
     assert abs(rig.pose.bones["neck"].rotation_quaternion.x - 0.6) < 1e-6
+
+
+def check_a_still_take_leaves_an_artists_rig_to_the_artist():
+    control, mesh, rig = character()
+    assert rig["soliloquy_rig"] == 1, "ours is marked"
+    still = performance(6)
+    still.pose[:] = still.translation[:] = 0.0
+    take.write(control, still)
+    assert nla.marked(rig, "take"), "on our own rig rest is part of the performance"
+    take.clear(control)
+    rig.animation_data_clear()
+    del rig["soliloquy_rig"]
+    rig.pose.bones["root"].location.z = 0.02
+    rig.pose.bones["jaw"].rotation_quaternion = (0.8, 0.6, 0.0, 0.0)
+    nodding = performance(6)
+    nodding.pose[:, 6:] = 0.0  # root and neck turn
+    take.write(control, nodding)
+    [(_, strip)] = nla.marked(rig, "take")
+    assert {c.data_path for c in fcurves.all_curves(strip.action)} == {'pose.bones["neck"].rotation_quaternion'}
+    take.write(control, still)
+    assert not nla.marked(rig, "take"), "the earlier nod does not stay"
+    bpy.context.scene.frame_set(4)
+    assert abs(rig.pose.bones["root"].location.z - 0.02) < 1e-6
+    assert abs(rig.pose.bones["jaw"].rotation_quaternion.x - 0.6) < 1e-6
+    assert tuple(rig.pose.bones["neck"].rotation_quaternion) == (1.0, 0.0, 0.0, 0.0)
 
 
 main(globals())
