@@ -100,7 +100,7 @@ class SOLILOQUY_OT_add_prompt(EngineOperator, bpy.types.Operator):
         name = control.name
         found = yield from recognise(text)
         control = bpy.data.objects.get(name)
-        if control is None:
+        if not find.alive(control):
             raise SceneProblem(f"'{name}' was removed while its direction was being read: try again")
         blend = (min(0.3, seconds / 3) * rate, min(0.4, seconds / 3) * rate)
         prompts.add(control, text, (start, start + seconds * rate), found, blend, self.strength)
@@ -126,7 +126,7 @@ class SOLILOQUY_OT_read_prompt(EngineOperator, bpy.types.Operator):
         control_name = find.need_control(context).name
         found = yield from recognise(str(bpy.data.actions[name].get("text", "")))
         action, control = bpy.data.actions.get(name), bpy.data.objects.get(control_name)
-        if action is None or control is None:
+        if action is None or not find.alive(control):
             raise SceneProblem("The direction was removed while it was being read")
         length = action.frame_range[1] - action.frame_range[0]
         prompts.set_activation(control, action, None, found, max(length, 1.0))

@@ -100,7 +100,7 @@ def _eyes(context: bpy.types.Context) -> bpy.types.Object:
         raise SceneProblem("This head's rig has no bones 'eye.L' and 'eye.R' to turn")
     if rig.library is not None:
         raise SceneProblem("The rig is linked: make a library override of the character first")
-    if isinstance(control.get("gaze_target"), bpy.types.Object):
+    if find.alive(control.get("gaze_target")):
         raise SceneProblem("The eyes have a target already")
     return rig
 

@@ -86,7 +86,7 @@ class SOLILOQUY_OT_generate(EngineOperator, bpy.types.Operator):
         answer = yield from call(shared.engine(), "speak", request, board.messages.append)
         # Blender was in use meanwhile: undo makes old references void, so everything is looked up again.
         scene, control = bpy.data.scenes.get(scene_name), bpy.data.objects.get(control_name)
-        if scene is None or control is None:
+        if scene is None or not find.alive(control):
             raise SceneProblem(f"'{control_name}' was removed or renamed while it was being generated: generate again")
         performance = read_take(answer, shared.engine().session, clock)
         performance = dataclasses.replace(performance, path=stored(performance.path))

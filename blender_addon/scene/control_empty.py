@@ -12,7 +12,7 @@ import bpy
 from mathutils import Vector
 
 from ..convert.names import AU_NAMES, AU_SLIDERS, EMOTIONS, LAYERS
-from .find import CONTROL_MARK, HEAD_POINTER
+from .find import CONTROL_MARK, HEAD_POINTER, alive
 
 FORMAT = 1
 DIALS: dict[str, str] = {
@@ -22,6 +22,7 @@ DIALS: dict[str, str] = {
     "lower": "How far mouth and chin move with the emotion; 1 is as generated",
 }
 LAYER_WORDS = {"blink": "Blinking", "gaze": "Small eye movements", "head": "Head motion"}
+TRACK = "Soliloquy gaze"  # the constraints that aim the eyes
 CLEARANCE_M = 0.07  # between the head's top and the control's middle
 
 
@@ -123,13 +124,17 @@ def add_gaze_target(control: bpy.types.Object, rig: bpy.types.Object) -> bpy.typ
     target.empty_display_size = 0.05
     for collection in control.users_collection:
         collection.objects.link(target)
+    for bone in rig.pose.bones:  # what followed a target that was deleted
+        for old in [c for c in bone.constraints if c.name == TRACK and not alive(c.target)]:
+            old.driver_remove("influence")
+            bone.constraints.remove(old)
     eyes = [rig.pose.bones[name] for name in ("eye.L", "eye.R") if name in rig.pose.bones]
     middle = sum((rig.matrix_world @ bone.head for bone in eyes[1:]), rig.matrix_world @ eyes[0].head) / len(eyes)
     target.location = middle
     target.location.y -= 1.0
     for bone in eyes:
         track = bone.constraints.new("DAMPED_TRACK")
-        track.name = "Soliloquy gaze"
+        track.name = TRACK
         track.target, track.track_axis = target, "TRACK_Y"
         driver = track.driver_add("influence").driver
         driver.type = "AVERAGE"

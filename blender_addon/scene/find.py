@@ -19,6 +19,12 @@ def is_control(ob: bpy.types.Object | None) -> bool:
     return ob is not None and ob.type == "EMPTY" and CONTROL_MARK in ob
 
 
+def alive(ob: object) -> bool:
+    """Whether this is an object that somebody can still see: X takes it out of the scenes, but a pointer on a custom
+    property keeps it in the file."""
+    return isinstance(ob, bpy.types.Object) and (ob.library is not None or len(ob.users_scene) > 0)
+
+
 def controls(scene: bpy.types.Scene) -> list[bpy.types.Object]:
     """All control Empties of the scene, by name."""
     return sorted((ob for ob in scene.objects if is_control(ob)), key=lambda ob: ob.name)
@@ -41,7 +47,7 @@ def active_control(context: bpy.types.Context) -> bpy.types.Object | None:
 def head_of(control: bpy.types.Object) -> bpy.types.Object | None:
     """The mesh object that the control drives, or None if there is none (or it left the file)."""
     mesh = control.get(HEAD_POINTER)
-    return mesh if isinstance(mesh, bpy.types.Object) and mesh.type == "MESH" else None
+    return mesh if alive(mesh) and mesh.type == "MESH" else None
 
 
 def armature_of(mesh: bpy.types.Object) -> bpy.types.Object | None:

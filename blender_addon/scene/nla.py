@@ -7,6 +7,7 @@ from typing import Any
 import bpy
 
 from . import SceneProblem
+from .find import alive
 
 MARK = "soliloquy"  # on an action: "take" or "prompt"
 
@@ -34,7 +35,7 @@ def marked(owner: bpy.types.ID, kind: str, control: bpy.types.Object | None = No
         for strip in track.strips
         if strip.action is not None
         and strip.action.get(MARK) == kind
-        and (control is None or strip.action.get("control") in (None, control))
+        and (control is None or strip.action.get("control") == control or not alive(strip.action.get("control")))
     ]
 
 

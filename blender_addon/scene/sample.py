@@ -85,7 +85,7 @@ def _gaze(
     target, mesh = control.get("gaze_target"), find.head_of(control)
     rig = find.armature_of(mesh) if mesh is not None else None
     influence = channels.get("gaze_influence")
-    if not isinstance(target, bpy.types.Object) or rig is None or influence is None or influence.is_zero():
+    if not find.alive(target) or rig is None or influence is None or influence.is_zero():
         return {}
     eyes = [rig.data.bones[n].head_local for n in ("eye.L", "eye.R") if n in rig.data.bones]
     if not eyes:

@@ -193,7 +193,7 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         for dial in DIALS:
             _prop(column, control, dial)
         _prop(column, control, "seed")
-        if isinstance(control.get("gaze_target"), bpy.types.Object):
+        if find.alive(control.get("gaze_target")):
             _prop(column, control, "gaze_influence", "Follow Target")
         else:
             layout.operator("soliloquy.add_gaze_target", icon="HIDE_OFF")

@@ -1,10 +1,13 @@
 """Checks inside Blender that takes leave the artist's own work alone, on the synthetic head."""
 
+from fractions import Fraction
+
 import bpy
 from in_blender import main
 from stage import character, performance
 
-from blender_addon.scene import SceneProblem, fcurves, nla, take
+from blender_addon.convert.frames import VoiceClock
+from blender_addon.scene import SceneProblem, control_empty, fcurves, find, nla, sample, take
 
 
 def refused(step, *words):
@@ -43,7 +46,7 @@ def check_clear_leaves_a_rig_without_a_take():
 
 
 def check_a_still_take_leaves_an_artists_rig_to_the_artist():
-    control, mesh, rig = character()
+    control, _mesh, rig = character()
     assert rig["soliloquy_rig"] == 1, "ours is marked"
     still = performance(6)
     still.pose[:] = still.translation[:] = 0.0
@@ -65,6 +68,45 @@ def check_a_still_take_leaves_an_artists_rig_to_the_artist():
     assert abs(rig.pose.bones["root"].location.z - 0.02) < 1e-6
     assert abs(rig.pose.bones["jaw"].rotation_quaternion.x - 0.6) < 1e-6
     assert tuple(rig.pose.bones["neck"].rotation_quaternion) == (1.0, 0.0, 0.0, 0.0)
+
+
+def delete(*objects):
+    """As the X key does: custom properties that point at them keep them in the file."""
+    for ob in bpy.context.view_layer.objects:
+        ob.select_set(ob in objects)
+    bpy.ops.object.delete()
+    assert all(ob.name in bpy.data.objects for ob in objects)
+
+
+def check_a_deleted_head_is_gone():
+    control, mesh, _rig = character()
+    assert find.head_of(control) == mesh
+    delete(mesh)
+    assert find.head_of(control) is None
+    refused(lambda: take.write(control, performance(3)), "drives no head")
+
+
+def check_a_deleted_gaze_target_can_be_made_again():
+    control, _mesh, rig = character()
+    target = control_empty.add_gaze_target(control, rig)
+    clock = VoiceClock(Fraction(25), 1)
+    assert sample.read(bpy.context.scene, control, clock, 5).gaze
+    delete(target)
+    assert not sample.read(bpy.context.scene, control, clock, 5).gaze, "nobody looks at what is gone"
+    again = control_empty.add_gaze_target(control, rig)
+    for name in ("eye.L", "eye.R"):
+        assert [c.target for c in rig.pose.bones[name].constraints] == [again]
+    assert len(rig.animation_data.drivers) == 2
+
+
+def check_strips_of_a_deleted_control_are_anybodys():
+    control, mesh, _ = character()
+    take.write(control, performance(3))
+    other = control_empty.create("Other", mesh, bpy.context.scene.collection)
+    keys = mesh.data.shape_keys
+    assert len(nla.marked(keys, "take", control)) == 1 and not nla.marked(keys, "take", other)
+    delete(control)
+    assert len(nla.marked(keys, "take", other)) == 1
 
 
 main(globals())
