@@ -34,8 +34,10 @@ def take_path(control: bpy.types.Object) -> str:
 def output_path(context: bpy.types.Context, given: str, name: str) -> Path:
     """Where a file goes: the given path, else `name` in the panel's output folder, which is made if need be."""
     suffix = Path(name).suffix
-    path = Path(bpy.path.abspath(given or str(Path(context.scene.soliloquy.output) / name))).with_suffix(suffix)
-    if not path.is_absolute():
+    text = given or context.scene.soliloquy.output  # kept as text: on Windows "//" is no folder but a computer's name
+    whole = bpy.path.abspath(text)
+    path = (Path(whole) if given else Path(whole) / name).with_suffix(suffix)
+    if (text.startswith("//") and not bpy.data.filepath) or not path.is_absolute():
         raise SceneProblem("Save the file first, or choose an output folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
