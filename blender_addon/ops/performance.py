@@ -36,7 +36,10 @@ class SOLILOQUY_OT_load_voice(bpy.types.Operator):
     filepath: bpy.props.StringProperty(subtype="FILE_PATH")
     filter_glob: bpy.props.StringProperty(default=SOUND_FILES, options={"HIDDEN"})
     frame: bpy.props.IntProperty(
-        name="Start Frame", default=0, min=0, description="Frame of the first sample; 0 is the scene's first frame"
+        name="Start Frame",
+        default=1,
+        options={"SKIP_SAVE"},
+        description="Frame of the first sample (the scene's first frame if unset)",
     )
 
     @classmethod
@@ -50,7 +53,8 @@ class SOLILOQUY_OT_load_voice(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             control = find.need_control(context)
-            notice = voice.load(context.scene, control, self.filepath, self.frame or context.scene.frame_start)
+            frame = self.frame if self.properties.is_property_set("frame") else context.scene.frame_start
+            notice = voice.load(context.scene, control, self.filepath, frame)
         except SceneProblem as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
