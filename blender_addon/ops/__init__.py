@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..link import shared
-from . import directing, exporting, head, housekeeping, performance, render_engine
+from . import directing, exporting, head, housekeeping, performance, render_engine, tasks
 
 CLASSES = (*head.CLASSES, *performance.CLASSES, *directing.CLASSES, *exporting.CLASSES, *housekeeping.CLASSES)
 
@@ -17,6 +17,7 @@ def register() -> None:
 
 
 def unregister() -> None:
+    tasks.abandon()
     render_engine.unregister()
     shared.stop()
     for cls in reversed(CLASSES):

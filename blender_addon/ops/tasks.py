@@ -39,9 +39,17 @@ class Board:
     running: Running | None = None
     messages: list[str] = field(default_factory=list)
     error: str = ""
+    operator: EngineOperator | None = None  # whose task it is
 
 
 board = Board()
+
+
+def abandon() -> None:
+    """Close the task under way, because the add-on is being disabled: nobody is left to take its next step."""
+    if board.operator is not None:
+        board.operator.cancel(bpy.context)
+    board.running = board.operator = None
 
 
 def unavailable(problem: str | None, cls: type) -> bool:
@@ -79,7 +87,7 @@ class EngineOperator:
         except (Stopped, *PROBLEMS) as problem:
             return self._fail(problem)
         finally:
-            board.running = None
+            board.running = board.operator = None
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if bpy.app.background or board.running is not None:
@@ -105,12 +113,14 @@ class EngineOperator:
         return {"PASS_THROUGH"} if outcome is None else outcome
 
     def cancel(self, context: bpy.types.Context) -> None:
-        """Blender closes, or another file is loaded."""
-        self._task.close()
+        """Blender closes, another file is loaded, or the add-on is disabled."""
+        task = getattr(self, "_task", None)
+        if task is not None:
+            task.close()
         self._tidy(context)
 
     def _begin(self) -> None:
-        board.running = Running(self.title)
+        board.running, board.operator = Running(self.title), self
         board.messages, board.error = [], ""
 
     def _advance(self, context: bpy.types.Context, first: bool = False) -> set[str] | None:
@@ -134,7 +144,7 @@ class EngineOperator:
         return outcome
 
     def _tidy(self, context: bpy.types.Context) -> None:
-        board.running = None
+        board.running = board.operator = None
         timer = getattr(self, "_timer", None)
         if timer is not None:
             context.window_manager.event_timer_remove(timer)

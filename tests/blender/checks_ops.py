@@ -24,7 +24,7 @@ from blender_addon.convert.names import ARKIT, EXTRA  # noqa: E402
 from blender_addon.link import shared  # noqa: E402
 from blender_addon.link.jobs import Stopped  # noqa: E402
 from blender_addon.ops.performance import SOLILOQUY_OT_generate  # noqa: E402
-from blender_addon.ops.tasks import board  # noqa: E402
+from blender_addon.ops.tasks import EngineOperator, board  # noqa: E402
 from blender_addon.scene import fcurves, find, nla, prompts, voice  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tests" / "fakes"))
@@ -115,6 +115,22 @@ def check_the_engine_hears_what_was_keyed():
     assert (prompt["text"], prompt["start"], prompt["end"]) == ("smile", 0.4, 1.4)
     assert abs(prompt["activation"]["AU12_L"] - 0.8) < 1e-6
     assert board.messages == ["made for tests"]
+
+
+def check_a_voice_can_begin_at_frame_0_and_before():
+    for first in (0, -7):
+        scene, control, mesh = stage(voiced=False)
+        scene.frame_start = 4
+        assert bpy.ops.soliloquy.load_voice(filepath=str(VOICE), frame=first) == {"FINISHED"}
+        assert voice.clock_of(scene, control).first == first
+        bpy.ops.soliloquy.generate()
+        [(_, taken)] = nla.marked(mesh.data.shape_keys, "take")
+        assert taken.frame_start == first
+        for row in (0, 10):
+            scene.frame_set(first + row)
+            assert np.abs(vertices(mesh, world=True) - expected(Fraction(25), first, row)).max() < TOLERANCE_M
+    bpy.ops.soliloquy.load_voice(filepath=str(VOICE))
+    assert voice.clock_of(scene, control).first == scene.frame_start, "unset: the scene's first frame"
 
 
 def check_large_controls_travel_as_a_file():
@@ -327,6 +343,26 @@ def check_a_hand_turn_of_the_neck_is_combined():
     now = rig.pose.bones["neck"].matrix_basis.to_quaternion()
     assert now.rotation_difference(before @ extra).angle < 1e-3
     assert len(fcurves.own_curves(rig)) == 4
+
+
+def check_disabling_during_a_task_closes_it():
+    scene, _control, _mesh = stage()
+    scene.soliloquy.motion = "slow"
+
+    class Operator(EngineOperator):  # what the modal timer drives
+        title, task, report = "Generate", SOLILOQUY_OT_generate.task, lambda *_: None
+
+    running = Operator()
+    running._begin()
+    running._task = running.task(bpy.context)
+    assert running._advance(bpy.context, first=True) is None and board.running is not None
+    [job] = shared.current()._open.values()
+    blender_addon.unregister()
+    assert board.running is None and board.operator is None and job.cancel_by is not None
+    assert running._task.gi_frame is None, "the task is closed"
+    blender_addon.register()
+    stage()
+    assert bpy.ops.soliloquy.generate() == {"FINISHED"}, "other tasks can run"
 
 
 def check_unregister_leaves_a_playing_file():
