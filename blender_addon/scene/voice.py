@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 
 from ..convert.frames import VoiceClock, scene_rate
-from . import SceneProblem
+from . import SceneProblem, nla
 
 MARK = "soliloquy_control"  # on the strip: the control Empty that it belongs to
 NO_SOUND = "This Blender was built without sound: the voice drives the face but cannot be heard here"
@@ -26,14 +26,21 @@ def strips_of(scene: bpy.types.Scene, create: bool = False) -> Any:
 
 
 def strip_of(scene: bpy.types.Scene, control: bpy.types.Object) -> Any:
-    """The control's voice strip, or None."""
-    return next((s for s in strips_of(scene) or () if s.type == "SOUND" and s.get(MARK) == control), None)
+    """The control's voice strip, also inside a meta strip, or None."""
+    editor = scene.sequence_editor
+    if editor is None:
+        return None
+    every = editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all
+    return next((s for s in every if s.type == "SOUND" and s.get(MARK) == control), None)
 
 
 def path_of(scene: bpy.types.Scene, control: bpy.types.Object) -> Path:
     """The voice's file. SceneProblem if none was loaded or the file is gone."""
     strip = strip_of(scene, control)
-    text = strip.sound.filepath if strip is not None and strip.sound is not None else control.get("voice", "")
+    if strip is not None and strip.sound is not None:
+        text = strip.sound.filepath
+    else:  # where Blender has no sound there never was a strip; elsewhere it was deleted
+        text = "" if _has_sound() else control.get("voice", "")
     if not text:
         raise SceneProblem("Load a voice first")
     path = Path(bpy.path.abspath(text))
@@ -54,6 +61,7 @@ def load(scene: bpy.types.Scene, control: bpy.types.Object, path: str | Path, fr
 
     Returns a sentence if it cannot be heard here, else None. SceneProblem if Blender cannot read the file.
     """
+    nla.need_writable(control, "The control")
     path = Path(bpy.path.abspath(str(path)))
     if not path.is_file():
         raise SceneProblem(f"{path} is not there: choose a sound file")
@@ -69,9 +77,11 @@ def load(scene: bpy.types.Scene, control: bpy.types.Object, path: str | Path, fr
             raise SceneProblem(f"{path.name} is not a sound file that Blender can read ({error})".strip()) from None
         strip, notice = None, NO_SOUND
     if old is not None:
-        strips.remove(old)
+        meta = old.parent_meta()
+        (strips if meta is None else getattr(meta, "strips", None) or meta.sequences).remove(old)
     if strip is not None:
         strip[MARK] = control
+        strip.sound.filepath = _stored(path)
         extend_range(scene, frame, int(strip.frame_final_end) - 1)
         if scene.sync_mode == "NONE":
             scene.sync_mode = "AUDIO_SYNC"  # otherwise a slow playback shows lips late
@@ -112,7 +122,7 @@ def _stored(path: Path) -> str:
 
 def _free_channel(strips: Any, old: Any) -> int:
     """The old strip's channel, else the first above every strip."""
-    if old is not None:
+    if old is not None and old.parent_meta() is None:
         return old.channel
     return max((s.channel for s in strips), default=0) + 1
 

@@ -62,4 +62,49 @@ def check_paths_beside_the_blend_are_made_whole_first():
         exporting.Path = plain
 
 
+def check_a_voice_in_a_meta_strip_is_found():
+    scene, control, _mesh = stage()
+    strip = voice.strip_of(scene, control)
+    if strip is None:
+        return  # this Blender was built without sound
+    meta = voice.strips_of(scene).new_meta("Meta", 3, 1)
+    strip.move_to_meta(meta)
+    strip.frame_start = 9
+    assert strip.name not in voice.strips_of(scene) and voice.strip_of(scene, control) == strip
+    assert voice.clock_of(scene, control).first == 9
+    assert voice.path_of(scene, control) == VOICE
+    voice.load(scene, control, VOICE, 5)
+    assert voice.clock_of(scene, control).first == 5, "another voice replaces it"
+    editor = scene.sequence_editor
+    every = editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all
+    assert [s.type for s in every].count("SOUND") == 1
+
+
+def check_a_deleted_voice_strip_is_no_voice():
+    scene, control, _mesh = stage()
+    strip = voice.strip_of(scene, control)
+    if strip is None:
+        assert voice.path_of(scene, control) == VOICE, "without sound the file's name is all there is"
+        return
+    voice.strips_of(scene).remove(strip)
+    try:
+        voice.path_of(scene, control)
+    except SceneProblem as problem:
+        assert str(problem) == "Load a voice first"
+    else:
+        raise AssertionError("the deleted strip still speaks")
+
+
+def check_the_sound_is_stored_beside_the_blend():
+    stage()
+    save("moved", "a.blend")
+    bpy.ops.soliloquy.load_voice(filepath=str(VOICE), frame=1)
+    control = find.active_control(bpy.context)
+    strip = voice.strip_of(bpy.context.scene, control)
+    assert control["voice"] == "//../voice.wav"
+    if strip is not None:
+        assert strip.sound.filepath == "//../voice.wav" and strip.frame_duration > 10
+        assert voice.path_of(bpy.context.scene, control).samefile(VOICE)
+
+
 main(globals())
