@@ -7,7 +7,7 @@ import bpy
 from ..convert.arrays import open_arrays
 from ..link import shared
 from ..link.jobs import Task, call
-from ..scene import SceneProblem, control_empty, find, head
+from ..scene import SceneProblem, control_empty, find, head, nla
 from .answers import discard
 from .tasks import EngineOperator, unavailable, why_not
 
@@ -98,6 +98,7 @@ def _eyes(context: bpy.types.Context) -> bpy.types.Object:
     rig = find.armature_of(find.need_head(control))
     if rig is None or not {"eye.L", "eye.R"} & set(rig.pose.bones.keys()):
         raise SceneProblem("This head's rig has no bones 'eye.L' and 'eye.R' to turn")
+    nla.need_writable(control, "The control")
     if rig.library is not None:
         raise SceneProblem("The rig is linked: make a library override of the character first")
     if find.alive(control.get("gaze_target")):

@@ -12,6 +12,7 @@ import bpy
 from mathutils import Vector
 
 from ..convert.names import AU_NAMES, AU_SLIDERS, EMOTIONS, LAYERS
+from . import nla
 from .find import CONTROL_MARK, HEAD_POINTER, alive
 
 FORMAT = 1
@@ -119,6 +120,7 @@ def add_gaze_target(control: bpy.types.Object, rig: bpy.types.Object) -> bpy.typ
 
     Constraints and a plain driver (no Python) do it, so it works in a file without the add-on.
     """
+    nla.need_writable(control, "The control")
     target = bpy.data.objects.new(f"{control.name} gaze", None)
     target.empty_display_type = "PLAIN_AXES"
     target.empty_display_size = 0.05
