@@ -45,7 +45,9 @@ class TakeArrays:
 
 def check(control: bpy.types.Object) -> bpy.types.Object:
     """The head mesh, if a take can be written on it; else SceneProblem. Writes nothing."""
+    nla.need_writable(control, "The control")
     mesh = find.need_head(control)
+    _need_alone(control, mesh)
     if not find.shape_keys(mesh):
         raise SceneProblem(f"'{mesh.name}' has no shape keys with ARKit's names (jawOpen, mouthSmileLeft, ...)")
     nla.need_writable(mesh.data.shape_keys, "The face")
@@ -53,6 +55,18 @@ def check(control: bpy.types.Object) -> bpy.types.Object:
     if rig is not None and rig.library is None:
         nla.need_writable(rig, "The rig")
     return mesh
+
+
+def _need_alone(control: bpy.types.Object, mesh: bpy.types.Object) -> None:
+    """SceneProblem if another control drives the same shape keys: their takes would replace each other."""
+    for other in bpy.data.objects:
+        if find.is_control(other) and other != control and find.alive(other):
+            theirs = find.head_of(other)
+            if theirs is not None and theirs.data == mesh.data:
+                raise SceneProblem(
+                    f"'{other.name}' drives the same face as '{control.name}': delete one of the two, "
+                    f"or make the mesh of '{mesh.name}' single-user"
+                )
 
 
 def write(control: bpy.types.Object, take: TakeArrays, mode: str = "DENSE") -> list[str]:
@@ -69,6 +83,7 @@ def write(control: bpy.types.Object, take: TakeArrays, mode: str = "DENSE") -> l
     held = held_indices(len(take.weights), {"TWOS": 2, "THREES": 3}.get(mode, 1), _closure(take))
     keys = mesh.data.shape_keys
     _widen(keys, names, take, notes)
+    _say_driven(keys, names, take, notes)
     channels = [
         (f'key_blocks["{bpy.utils.escape_identifier(names[n])}"].value', 0, take.weights[:, i], SHAPE_TOLERANCE)
         for i, n in enumerate(take.shape_names)
@@ -203,6 +218,16 @@ def _widen(keys: bpy.types.Key, names: dict[str, str], take: TakeArrays, notes: 
             notes.append(f"'{name}' goes beyond its slider's range and is cut there")
             continue
         block.slider_min, block.slider_max = min(block.slider_min, low), max(block.slider_max, high)
+
+
+def _say_driven(keys: bpy.types.Key, names: dict[str, str], take: TakeArrays, notes: list[str]) -> None:
+    """Drivers have the last word on a value, whatever the NLA holds."""
+    driven = {curve.data_path for curve in keys.animation_data.drivers} if keys.animation_data is not None else set()
+    wanted = [names[n] for n in take.shape_names if n in names]
+    lost = [n for n in wanted if f'key_blocks["{bpy.utils.escape_identifier(n)}"].value' in driven]
+    if lost:
+        several = " ..." if len(lost) > 5 else ""
+        notes.append(f"Drivers move {', '.join(lost[:5])}{several} and win over the take: remove them to see it there")
 
 
 def clear(control: bpy.types.Object) -> int:

@@ -1,13 +1,15 @@
 """Checks inside Blender that takes leave the artist's own work alone, on the synthetic head."""
 
+import tempfile
 from fractions import Fraction
+from pathlib import Path
 
 import bpy
 from in_blender import main
-from stage import character, performance
+from stage import character, fresh, performance, write_voice
 
 from blender_addon.convert.frames import VoiceClock
-from blender_addon.scene import SceneProblem, control_empty, fcurves, find, nla, sample, take
+from blender_addon.scene import SceneProblem, control_empty, fcurves, find, nla, sample, take, voice
 
 
 def refused(step, *words):
@@ -107,6 +109,58 @@ def check_strips_of_a_deleted_control_are_anybodys():
     assert len(nla.marked(keys, "take", control)) == 1 and not nla.marked(keys, "take", other)
     delete(control)
     assert len(nla.marked(keys, "take", other)) == 1
+
+
+def check_two_controls_on_one_face_are_refused():
+    control, mesh, _ = character()
+    take.write(control, performance(3))
+    twin = mesh.copy()  # another object, the same mesh and shape keys
+    bpy.context.scene.collection.objects.link(twin)
+    other = control_empty.create("Other", twin, bpy.context.scene.collection)
+    for one, two in ((control, "Other"), (other, "Control")):
+        refused(lambda one=one: take.write(one, performance(3)), f"'{two}' drives the same face")
+    twin.data = mesh.data.copy()
+    take.write(other, performance(3))
+    twin.data = mesh.data
+    delete(other)
+    take.write(control, performance(3))
+
+
+def check_driven_keys_are_named():
+    control, mesh, _ = character()
+    names = list(performance(1).shape_names[:7])
+    for name in names[:1]:
+        mesh.data.shape_keys.key_blocks[name].driver_add("value")
+    [note] = take.write(control, performance(3))
+    assert names[0] in note and "win over the take" in note and "..." not in note
+    for name in names[1:]:
+        mesh.data.shape_keys.key_blocks[name].driver_add("value")
+    mesh.data.shape_keys.driver_add("eval_time")
+    [note] = take.write(control, performance(3))
+    assert ", ".join(names[:5]) + " ..." in note and names[5] not in note
+
+
+def check_a_linked_control_is_not_written_on():
+    control, mesh, rig = character()
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "shot.blend"))
+        bpy.ops.wm.save_as_mainfile(filepath=path, check_existing=False)
+        fresh()
+        with bpy.data.libraries.load(path, link=True) as (_, wanted):
+            wanted.objects = ["Control"]
+        control = bpy.data.objects["Control"]
+        bpy.context.scene.collection.objects.link(control)
+        mesh = find.head_of(control)
+        rig = find.armature_of(mesh)
+        before = len(bpy.data.objects)
+        voice_file = write_voice(Path(folder, "voice.wav"))
+        for step in (
+            lambda: take.write(control, performance(3)),
+            lambda: control_empty.add_gaze_target(control, rig),
+            lambda: voice.load(bpy.context.scene, control, voice_file, 1),
+        ):
+            refused(step, "The control 'Control' is linked")
+        assert len(bpy.data.objects) == before and not voice.strips_of(bpy.context.scene)
 
 
 main(globals())
