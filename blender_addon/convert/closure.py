@@ -8,12 +8,11 @@ lips are sealed where mouthClose equals jawOpen.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-
-from .names import ARKIT, EXTRA
 
 SEALED = 0.01  # of a full jawOpen's lip opening (about 0.3 mm on an adult): no held pair further apart than this
 PARTED = 0.06  # least opening between contacts while someone speaks
@@ -123,7 +122,7 @@ def _frontmost(rest: np.ndarray, pairs: np.ndarray, axis: int, sign: float, reac
     apart = np.linalg.norm(rest[pairs[:, 0]] - rest[pairs[:, 1]], axis=1)
     facing = sign * (rest[pairs[:, 0], axis] - rest[pairs[:, 1], axis]) > -0.02 * reach
     edges = np.linspace(-0.4 * width, 0.4 * width, _BINS + 1)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         strip = np.flatnonzero((across >= low) & (across < high) & facing)
         if not len(strip):
             continue
@@ -132,9 +131,7 @@ def _frontmost(rest: np.ndarray, pairs: np.ndarray, axis: int, sign: float, reac
     return pairs[chosen]
 
 
-def lip_model(
-    pairs: np.ndarray, axis: int, sign: float, offsets: Mapping[str, np.ndarray]
-) -> LipModel | None:  # fmt: skip
+def lip_model(pairs: np.ndarray, axis: int, sign: float, offsets: Mapping[str, np.ndarray]) -> LipModel | None:
     """offsets: source -> [v, 3], what one unit of the source does to the mesh (rows' gains included). None if its
     jawOpen does not open the lips."""
     upper, lower = pairs[:, 0], pairs[:, 1]
@@ -167,11 +164,15 @@ def seal(
 
 
 def _by_rule(out: Channels, closure: np.ndarray) -> Channels:
-    """ARKit's rule: mouthClose equal to jawOpen is a sealed mouth; what opens the lips gives way."""
+    """ARKit's rule: mouthClose equal to jawOpen is a sealed mouth; what opens the lips gives way. Without mouthClose
+    the jaw shuts."""
     for name in OPENERS[:8]:
         if name in out:
             out[name] *= 1.0 - closure
-    out["mouthClose"] = np.maximum(out["mouthClose"], out["jawOpen"] * closure)
+    if "mouthClose" in out and "jawOpen" in out:
+        out["mouthClose"] = np.maximum(out["mouthClose"], out["jawOpen"] * closure)
+    elif "jawOpen" in out:
+        out["jawOpen"] *= 1.0 - closure
     return out
 
 
@@ -220,8 +221,3 @@ def _uncross(out: Channels, model: LipModel, allowed: np.ndarray) -> None:
     out["mouthClose"] = out["mouthClose"] - np.minimum.reduce(
         [crossed / float(np.median(opening)), slack, out["mouthClose"]]
     )
-
-
-def sources_of_speech() -> tuple[str, ...]:
-    """The channels that a lip model may hold."""
-    return ARKIT + EXTRA

@@ -91,10 +91,8 @@ def plain(name: str) -> str:
 def _spellings(key: str) -> Iterable[str]:
     """Plain forms under which a key may be found, the whole name first: object and scheme prefixes fall away."""
     yield plain(key)
-    tails = [key]
-    for mark in (".", ":", "__", "|"):
-        if mark in key and len(key.rpartition(mark)[2]) > 2:
-            tails.append(key.rpartition(mark)[2])
+    last = [key.rpartition(mark)[2] for mark in (".", ":", "__", "|") if mark in key]
+    tails = [key, *(part for part in last if len(part) > 2)]
     tails.append(re.sub(r"^[A-Z]\d\d_", "", key))  # A14_Eye_Blink_Left
     for tail in tails:
         bare = plain(tail)

@@ -1,4 +1,4 @@
-"""Add a head, use one's own character, aim the eyes."""
+"""Add a head, aim the eyes."""
 
 from __future__ import annotations
 
@@ -50,31 +50,6 @@ class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
         self.report({"WARNING"}, sentence)
 
 
-class SOLILOQUY_OT_use_character(bpy.types.Operator):
-    """Let a control drive the selected character: a mesh with shape keys named as in ARKit"""
-
-    bl_idname = "soliloquy.use_character"
-    bl_label = "Use Selected Character"
-    bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        mesh = find.talking_mesh(context.view_layer.objects.active)
-        if mesh is None:
-            return unavailable("Select a mesh with shape keys named as in ARKit (jawOpen, mouthSmileLeft, ...)", cls)
-        if any(find.head_of(control) == mesh for control in find.controls(context.scene)):
-            return unavailable(f"'{mesh.name}' already has a control", cls)
-        return True
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        mesh = find.talking_mesh(context.view_layer.objects.active)
-        control = control_empty.create(f"{mesh.name} control", mesh, context.scene.collection)
-        found = len(find.shape_keys(mesh))
-        select_only(context, control)
-        self.report({"INFO"}, f"'{mesh.name}' speaks with {found} of its shape keys")
-        return {"FINISHED"}
-
-
 class SOLILOQUY_OT_add_gaze_target(bpy.types.Operator):
     """Add a target that the eyes follow, as far as the control's gaze influence says"""
 
@@ -112,4 +87,4 @@ def select_only(context: bpy.types.Context, ob: bpy.types.Object) -> None:
     context.view_layer.objects.active = ob
 
 
-CLASSES = (SOLILOQUY_OT_add_head, SOLILOQUY_OT_use_character, SOLILOQUY_OT_add_gaze_target)
+CLASSES = (SOLILOQUY_OT_add_head, SOLILOQUY_OT_add_gaze_target)

@@ -1,10 +1,10 @@
 """Every error that a person can meet, in one tree.
 
-    SoliloquyError            a sentence that says what happened and what to do; exit code 1, no traceback
-    ├── BadInput              the file or the value given cannot be used
-    │   └── BadFile           a file: missing, damaged, wrong kind, or of a newer format version
-    ├── Missing               something must be installed or put in place first
-    └── Cancelled             the person asked to stop (not a failure)
+SoliloquyError            a sentence that says what happened and what to do; exit code 1, no traceback
+├── BadInput              the file or the value given cannot be used
+│   └── BadFile           a file: missing, damaged, wrong kind, or of a newer format version
+├── Missing               something must be installed or put in place first
+└── Cancelled             the person asked to stop (not a failure)
 """
 
 from __future__ import annotations

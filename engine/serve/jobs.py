@@ -125,6 +125,7 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
             ).astype(np.float32),
             "translation": take.flame.translation,
             "au": take.au,
+            "contact": take.drive["contact"],
         },
     }
 

@@ -126,5 +126,7 @@ def align(source: Head, rows: np.ndarray, places: np.ndarray) -> Similarity:
     """The similarity of the marks. Raises BadInput where it would turn the face by more than 60 degrees."""
     found = fit_similarity(source.template[rows].astype(np.float64), places)
     if np.trace(found.turn) < 2.0:  # 1 + 2 cos(60 degrees)
-        raise BadInput("the picked points say that the face is turned away; set the up axis, or check the points' names")
+        raise BadInput(
+            "the picked points say that the face is turned away; set the up axis, or check the points' names"
+        )
     return found

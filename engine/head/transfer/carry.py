@@ -16,9 +16,10 @@ import numpy as np
 from engine.core.progress import SILENT, Reporter
 from engine.head.transfer.surface import Surface, components
 
-SCREEN_M = 0.004  # metres over which the carried offsets rule; details below it come from the gradients
+SCREEN_M = 0.001  # metres over which the carried offsets rule; details below it come from the gradients
 SURE_M, LOST_M = 0.002, 0.008  # distance to the registered source: trusted up to the first, not at all past the second
 COSINE = 0.3
+BEND_M = 0.003
 QUIET = 0.004  # part of a shape's largest offset below which the source counts as still
 
 
@@ -43,9 +44,9 @@ def correspond(registered: Surface, target: Surface, allowed: np.ndarray) -> Cor
     def trust_of(distance: np.ndarray) -> np.ndarray:
         return np.clip((LOST_M - distance) / (LOST_M - SURE_M), 0, 1)
 
-    on, weights, distance = registered.nearest(target.points, target.normals, COSINE)
+    on, weights, distance = registered.nearest(target.points, target.normals, COSINE, BEND_M)
     middle = target.points[target.triangles].mean(1)
-    face_on, _, face_distance = registered.nearest(middle, target.face_normals, COSINE)
+    face_on, _, face_distance = registered.nearest(middle, target.face_normals, COSINE, BEND_M)
     return Correspondence(
         on, weights, trust_of(distance) * allowed, face_on,
         trust_of(face_distance) * allowed[target.triangles].all(1),
@@ -103,9 +104,10 @@ class Transfer:
         weights = carried[source.triangles[to.vertex_triangle]]
         there = np.einsum("nk,nkc->nc", to.vertex_weights, weights)
         # wanted[t, c, a] = derivative of component c along axis a; the operator's rows are 3 t + a.
-        right = self.gradient.T @ (
-            np.moveaxis(wanted, 1, 2).reshape(-1, 3) * np.repeat(self.face_weight, 3)[:, None]
-        ) + self.screen[:, None] * there
+        right = (
+            self.gradient.T @ (np.moveaxis(wanted, 1, 2).reshape(-1, 3) * np.repeat(self.face_weight, 3)[:, None])
+            + self.screen[:, None] * there
+        )
         out = self.solver.solve(right)
         return out * self._moving(carried, source, out)[:, None]
 

@@ -26,6 +26,7 @@ class Step:
     reach: float
     cosine: float
     rounds: int
+    bend: float = 0.0
 
 
 SCHEDULE = (
@@ -37,6 +38,10 @@ SCHEDULE = (
     Step(0.7, 0.5, 0.004, 0.7, 4),
     Step(0.35, 0.2, 0.003, 0.7, 4),
 )
+SLIDE = 0.03
+HOLD = 1.0
+FLAT, SHARP = 100.0, 400.0  # 1 / metres
+PRECONDITION = 0.3
 _UNIT = 0.1  # metres: coordinates are counted in this, so that the affine's linear part and its shift weigh alike
 
 
@@ -58,15 +63,14 @@ def register(
             report.step("registration", done, total)
             done += 1
             moving = Surface(out, triangles)
-            found, weights, distance = target.nearest(out, moving.normals, step.cosine)
+            found, weights, distance = target.nearest(out, moving.normals, step.cosine, step.bend)
             goal = target.interpolate(target.points, found, weights)
             on_border = (target.on_border[target.triangles[found]] & (weights > 1e-6)).any(1)
             data = trust * (distance < step.reach) * ~on_border
             before = out
-            out = system.solve(step, data, np.where(np.isfinite(distance)[:, None], goal, 0))
-            if np.abs(out - before).max() < 1e-5:
-                done += 0
-                break
+            normals = target.interpolate(target.normals, found, weights)
+            normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+            out = system.solve(step, before, data, goal, normals)
     report.step("registration", total, total)
     return out
 
@@ -92,19 +96,50 @@ class _System:
             (homogeneous.ravel(), (np.repeat(at, 4), np.arange(4 * n))), shape=(n, 4 * n)
         )  # D of equation 8
         self.rows, self.places = rows, places / _UNIT
+        self.hold = SLIDE + (HOLD - SLIDE) * np.clip((curvature(points, triangles) - FLAT) / (SHARP - FLAT), 0, 1)
+        self.state = np.tile(np.eye(4)[:, :3], (n, 1)).ravel()
 
-    def solve(self, step: Step, data: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    def solve(self, step: Step, now: np.ndarray, data: np.ndarray, goal: np.ndarray, normals: np.ndarray) -> np.ndarray:
+        """New places [n, 3] metres. data [n] weights of goal [n, 3], whose distance counts fully along normals [n, 3]
+        and SLIDE of it across: a vertex may slide on the surface to where its neighbours want it."""
         from scipy.sparse import diags
-        from scipy.sparse.linalg import splu
+        from scipy.sparse.linalg import LinearOperator, cg, splu
 
-        weight = data.copy()
-        pull = data[:, None] * goal / _UNIT
-        np.add.at(weight, self.rows, step.marks)
+        n = len(self.rest)
+        hold = self.hold[:, None]
+        marks = np.zeros(n)
+        np.add.at(marks, self.rows, step.marks)
+        pull = data[:, None] * (hold * goal + (1 - hold) * normals * (normals * goal).sum(1, keepdims=True)) / _UNIT
         np.add.at(pull, self.rows, step.marks * self.places)
-        matrix = step.stiffness**2 * self.smooth + self.place.T @ diags(weight) @ self.place
-        # A vertex without data in a piece without data has no equation of its own: this keeps it where it is.
-        tiny = 1e-9
-        matrix = (matrix + tiny * diags(np.ones(matrix.shape[0]))).tocsc()
-        solver: Any = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-        start = np.tile(np.eye(4)[:, :3], (len(self.rest), 1))
-        return (self.place @ solver.solve(self.place.T @ pull + tiny * start)) * _UNIT
+        tiny = 1e-9  # a piece without data or marks has no equation of its own: this keeps it where it is
+        stiff = (step.stiffness**2 * self.smooth + tiny * diags(np.ones(4 * n))).tocsr()
+
+        def apply(flat: np.ndarray) -> np.ndarray:
+            x = flat.reshape(4 * n, 3)
+            y = self.place @ x
+            along = normals * (normals * y).sum(1, keepdims=True)
+            z = data[:, None] * (hold * y + (1 - hold) * along) + marks[:, None] * y
+            return (stiff @ x + self.place.T @ z).ravel()
+
+        rough = stiff + self.place.T @ diags(PRECONDITION * data + marks) @ self.place
+        factor: Any = splu(
+            rough.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        )
+        start = np.tile(np.eye(4)[:, :3], (n, 1))
+        right = (self.place.T @ pull + tiny * start).ravel()
+        size = 12 * n
+        inverse = LinearOperator((size, size), lambda r: factor.solve(r.reshape(4 * n, 3)).ravel(), dtype=float)
+        self.state, _ = cg(
+            LinearOperator((size, size), apply, dtype=float), right, self.state, rtol=1e-4, maxiter=40, M=inverse
+        )
+        return (self.place @ self.state.reshape(4 * n, 3)) * _UNIT
+
+
+def curvature(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[n] 1 / metres: how fast the normal turns along the edges of each vertex, their mean."""
+    normals = Surface(points, triangles).normals
+    edges = edges_of(triangles)
+    length = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
+    rate = np.linalg.norm(normals[edges[:, 0]] - normals[edges[:, 1]], axis=1) / np.maximum(length, 1e-9)
+    total = np.bincount(edges.ravel(), np.repeat(rate, 2), len(points))
+    return total / np.maximum(np.bincount(edges.ravel(), minlength=len(points)), 1)

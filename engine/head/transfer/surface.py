@@ -34,6 +34,7 @@ class Surface:
         self._used = np.unique(self.triangles)
         self._vertex = cKDTree(points[self._used])
         self._ring = self._rings()
+        self._bent: dict[float, Any] = {}  # trees of middles and normals, by the normals' weight
 
     def _vertex_normals(self, cross: np.ndarray) -> np.ndarray:
         out = np.zeros_like(self.points)
@@ -52,34 +53,46 @@ class Surface:
         return (order[np.minimum(at, len(order) - 1)] // 3).astype(np.int64)
 
     def nearest(
-        self, query: np.ndarray, normals: np.ndarray | None = None, least_cosine: float = -1.0
+        self, query: np.ndarray, normals: np.ndarray | None = None, least_cosine: float = -1.0, bend: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(triangle [n], barycentric [n, 3], distance [n]) of the nearest point of the surface to query [n, 3].
 
         normals [n, 3]: only places whose interpolated normal makes at least `least_cosine` with it count; where no
-        candidate does, the distance is infinite.
+        candidate does, the distance is infinite. bend (metres): what a unit of difference between the normals weighs
+        against distance, so that the front of a lid or lip finds a front.
         """
-        candidates = np.concatenate(
-            [
-                self._middle.query(query, k=min(_CENTROIDS, len(self.triangles)))[1].reshape(len(query), -1),
-                self._ring[self._used[self._vertex.query(query)[1]]],
-            ],
-            1,
-        )
         best = np.full(len(query), np.inf)
+        cost = np.full(len(query), np.inf)
         which = np.zeros(len(query), np.int64)
         where = np.tile([1.0, 0.0, 0.0], (len(query), 1))
-        for column in candidates.T:
+        for column in self._candidates(query, normals, bend).T:
             corners = self.points[self.triangles[column]]
             weights = closest_barycentric(query, corners)
             distance = np.linalg.norm(np.einsum("nk,nkc->nc", weights, corners) - query, axis=1)
+            price = distance**2
             if normals is not None:
                 here = np.einsum("nk,nkc->nc", weights, self.normals[self.triangles[column]])
                 here /= np.maximum(np.linalg.norm(here, axis=1, keepdims=True), 1e-12)
-                distance = np.where((here * normals).sum(1) >= least_cosine, distance, np.inf)
-            better = distance < best
-            best[better], which[better], where[better] = distance[better], column[better], weights[better]
+                price += bend**2 * ((here - normals) ** 2).sum(1)
+                price = np.where((here * normals).sum(1) >= least_cosine, price, np.inf)
+            better = price < cost
+            cost[better], best[better] = price[better], distance[better]
+            which[better], where[better] = column[better], weights[better]
         return which, where, best
+
+    def _candidates(self, query: np.ndarray, normals: np.ndarray | None, bend: float) -> np.ndarray:
+        """[n, c] triangles that may hold the nearest point."""
+        from scipy.spatial import cKDTree
+
+        k = min(_CENTROIDS, len(self.triangles))
+        out = [self._middle.query(query, k=k)[1].reshape(len(query), -1)]
+        out.append(self._ring[self._used[self._vertex.query(query)[1]]])
+        if normals is not None and bend > 0:
+            if bend not in self._bent:
+                middle = self.points[self.triangles].mean(1)
+                self._bent[bend] = cKDTree(np.c_[middle, bend * self.face_normals])
+            out.append(self._bent[bend].query(np.c_[query, bend * normals], k=k)[1].reshape(len(query), -1))
+        return np.concatenate(out, 1)
 
     def interpolate(self, values: np.ndarray, triangle: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Values [v, ...] of the vertices at places given by triangle [n] and barycentric weights [n, 3]."""
