@@ -112,11 +112,12 @@ def _frontmost(rest: np.ndarray, pairs: np.ndarray, axis: int, sign: float, reac
     level = np.abs(rest[:, axis] - np.median(middle[:, axis])) < 2 * reach
     others = [a for a in range(3) if a != axis]
     # Faces are mirror images: the lateral axis is the one along which pairs lie on both sides of the head's middle.
-    spread = np.abs(middle[:, others].mean(0) - rest[level][:, others].mean(0)) / np.ptp(rest[level][:, others], axis=0)
+    centre = (rest[level].max(0) + rest[level].min(0)) / 2
+    spread = np.abs(middle.mean(0) - centre)[others] / np.ptp(rest[level][:, others], axis=0)
     side, depth = others[int(spread.argmin())], others[int(spread.argmax())]
-    front = np.sign(middle[:, depth].mean() - rest[level][:, depth].mean())
+    front = np.sign(middle[:, depth].mean() - centre[depth])
     ahead = front * middle[:, depth]
-    across = middle[:, side] - np.median(rest[level][:, side])
+    across = middle[:, side] - centre[side]
     width = np.quantile(np.abs(across), 0.98)
     chosen = []
     apart = np.linalg.norm(rest[pairs[:, 0]] - rest[pairs[:, 1]], axis=1)

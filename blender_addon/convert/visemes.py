@@ -103,8 +103,8 @@ def fit(
     # mouthClose is the jaw's opening taken back at the lips: visemes know only the open mouth that is left.
     channels = {**channels, "jawOpen": channels.get("jawOpen", zeros) - channels.get("mouthClose", zeros)}
     wanted = np.stack([np.maximum(channels.get(name, zeros), 0.0) for name in names], 1).astype(np.float64)
-    meets = [bool(entry.get("closure")) for entry in tables()[which].values()]
-    matrix = np.where(meets, 0.0, matrix)  # pressed lips of an angry face are no p
+    contact = [bool(entry.get("closure") or entry.get("bite")) for entry in tables()[which].values()]
+    matrix = np.where(contact, 0.0, matrix)  # pressed lips of an angry face are no p
     x = bounded_least_squares(matrix * scale[:, None], wanted * scale)
     closure, bite = np.clip(closure, 0.0, 1.0), np.clip(bite, 0.0, 1.0)
     out = {}
@@ -113,7 +113,7 @@ def fit(
         if entry.get("closure"):
             value = closure
         elif entry.get("bite"):
-            value = np.maximum(value, bite) * (1.0 - closure)
+            value = bite * (1.0 - closure)
         else:
             value = value * (1.0 - closure) * (1.0 - bite)
         out[source_name(which, viseme)] = value
