@@ -33,6 +33,8 @@ def read_take(answer: Mapping[str, Any], folder: str, clock: VoiceClock) -> Take
     }  # fmt: skip
     if "contact" in answer["arrays"]:
         want["contact"] = ("t", 3)
+    if "shifts" in answer["arrays"]:
+        want["shifts"] = ("t", 15)
     if {"res_shapes", "res_weights"} <= set(answer["arrays"]):
         want |= {"res_shapes": ("k", "v", 3), "res_weights": ("t", "k")}
     arrays = open_arrays(answer["arrays"], folder, want)
@@ -48,6 +50,7 @@ def read_take(answer: Mapping[str, Any], folder: str, clock: VoiceClock) -> Take
         path=str(answer["take"]),
         contact=np.array(arrays["contact"], np.float32) if "contact" in arrays else None,
         residual=residual,
+        shifts=np.array(arrays["shifts"], np.float32) if "shifts" in arrays else None,
     )
     del arrays
     discard(answer["arrays"], folder)

@@ -31,12 +31,13 @@ class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
     def task(self, context: bpy.types.Context) -> Task[str]:
         scene_name, cursor = context.scene.name, context.scene.cursor.location.copy()
         info = yield from call(shared.engine(), "head", {"head": self.head}, self._warn)
-        arrays = open_arrays(info["arrays"], shared.engine().session, head.ARRAYS)
+        arrays = open_arrays(info["arrays"], shared.engine().session, head.arrays_of(info))
         scene = bpy.data.scenes[scene_name]
         name = head.label(info)
         collection = bpy.data.collections.new(name)
         scene.collection.children.link(collection)
         mesh, rig = head.build(info, arrays, collection)
+        mesh["soliloquy_head_name"] = self.head  # a name or a file: what the engine is asked for again
         discard(info["arrays"], shared.engine().session)
         rig.location = cursor
         bpy.context.view_layer.update()

@@ -30,7 +30,8 @@ class TakeArrays:
     """A performance at the scene's rate. weights [t, k] with `shape_names`; pose [t, 15] axis-angle, engine axes;
     translation [t, 3] metres, engine axes; first_frame: scene frame of row 0; path: the take file; contact [t, 3] in
     [0, 1]: lips together, lower lip on the teeth, voice; None where the engine does not say. residual: what the shapes
-    leave over, as shapes [k, v, 3] in engine axes and their weights [t, k]; None if nothing is left over.
+    leave over, as shapes [k, v, 3] in engine axes and their weights [t, k]; None if nothing is left over. shifts
+    [t, 15] metres, engine axes: by what each joint moves in its parent's frame (FLAME heads); None if joints stand.
     """
 
     weights: np.ndarray
@@ -41,6 +42,7 @@ class TakeArrays:
     path: str
     contact: np.ndarray | None = None
     residual: tuple[np.ndarray, np.ndarray] | None = None
+    shifts: np.ndarray | None = None
 
     @property
     def frames(self) -> np.ndarray:
@@ -129,7 +131,7 @@ def _reduced(take: TakeArrays, channels: list[Channel], mode: str, held: np.ndar
 
 
 def _bone_channels(rig: bpy.types.Object, take: TakeArrays) -> list[Channel]:
-    """Rotation curves of the bones that the rig has, and the root's location."""
+    """Rotation curves of the bones that the rig has, the root's location, and the others' where joints move."""
     channels: list[Channel] = []
     for j, joint in enumerate(JOINTS):
         bone = rig.pose.bones.get(BONES[joint])
@@ -140,8 +142,11 @@ def _bone_channels(rig: bpy.types.Object, take: TakeArrays) -> list[Channel]:
         if bone.rotation_mode == "QUATERNION":
             turns = bone_quaternions(take.pose[:, 3 * j : 3 * j + 3], rest)
             channels += [(f"{path}.rotation_quaternion", i, turns[:, i], TURN_TOLERANCE) for i in range(4)]
+        moved = None if take.shifts is None else take.shifts[:, 3 * j : 3 * j + 3]
         if joint == "root":
-            places = bone_locations(take.translation, rest)
+            moved = take.translation if moved is None else take.translation + moved
+        if moved is not None:
+            places = bone_locations(moved, rest)
             channels += [(f"{path}.location", i, places[:, i], 1e-5) for i in range(3)]
     return channels
 

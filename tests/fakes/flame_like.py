@@ -183,10 +183,14 @@ def _meshed_anew(points, triangles, rng):
 def _eyeballs(head, person):
     """Two spheres of 17 rings of 32 and two poles, and the faces [1088, 3] of one."""
     centres = person(head.joint_regressor @ head.template)[3:]
-    radius = 1.0 * np.median(np.linalg.norm(head.template[head.parts["eye_left"]] - head.joint_regressor[3] @ head.template, axis=1))
+    radius = 1.0 * np.median(
+        np.linalg.norm(head.template[head.parts["eye_left"]] - head.joint_regressor[3] @ head.template, axis=1)
+    )
     lat = np.pi * np.arange(1, 18) / 18
     lon = 2 * np.pi * np.arange(32) / 32
-    ring = np.stack([np.outer(np.sin(lat), np.cos(lon)), np.outer(np.sin(lat), np.sin(lon)), np.outer(np.cos(lat), np.ones(32))], -1)
+    ring = np.stack(
+        [np.outer(np.sin(lat), np.cos(lon)), np.outer(np.sin(lat), np.sin(lon)), np.outer(np.cos(lat), np.ones(32))], -1
+    )
     ball = np.concatenate([[[0, 0, 1]], ring.reshape(-1, 3), [[0, 0, -1]]]) * radius
     faces = []
     for c in range(32):
@@ -215,7 +219,7 @@ def _expression(template, shapes, rng, samples=260):
         vary = 1 + 0.25 * _smooth(template, rng, 1)[:, :1, 0]
         rows.append(((weights @ data).reshape(-1, 3) * vary).ravel())
     rows = np.array(rows) - np.mean(rows, 0)
-    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    _, s, vt = np.linalg.svd(rows, full_matrices=False)
     return (vt[:100].T * (s[:100] / np.sqrt(samples))).reshape(V, 3, 100)
 
 
@@ -223,8 +227,11 @@ def _regressor(template, joints):
     """Rows summing to 1 that give the joints from vertices near them."""
     out = np.zeros((5, V))
     for j, place in enumerate(joints):
-        rows = np.arange(SKIN + BALL * (j - 3), SKIN + BALL * (j - 2)) if j > 2 else np.argsort(
-            np.linalg.norm(template[:SKIN] - place, axis=1))[:200]
+        rows = (
+            np.arange(SKIN + BALL * (j - 3), SKIN + BALL * (j - 2))
+            if j > 2
+            else np.argsort(np.linalg.norm(template[:SKIN] - place, axis=1))[:200]
+        )
         system = np.c_[template[rows], np.ones(len(rows))].T
         equal = np.full(len(rows), 1 / len(rows))
         out[j, rows] = equal + np.linalg.pinv(system) @ (np.r_[place, 1] - system @ equal)

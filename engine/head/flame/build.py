@@ -12,7 +12,7 @@ from engine.core.anatomy import Head
 from engine.core.names import PARENTS
 from engine.core.progress import SILENT, Reporter
 from engine.head.evaluate import flame_vertices
-from engine.head.flame.file import LICENCES, FlameModel, read_flame
+from engine.head.flame.file import LICENCES, VERTICES, FlameModel, read_flame
 from engine.head.flame.inside import TONGUE_SHAPES, Inside, inside
 from engine.head.flame.lay import EYE_LEFT, EYE_RIGHT, JAW, Layer, lay, shapes_on
 from engine.head.flame.project import Projection, project
@@ -46,9 +46,7 @@ def build_head(
     """A head of this model with the shapes, colours and inner mouth of `ours` (the default head)."""
     layer = lay(ours, model, report)
     shapes = shapes_on(ours, layer, report)
-    found = project(
-        model, layer.skin, ours.shape_names, shapes, _areas(layer), _lip_zone(ours, layer), keep, report
-    )
+    found = project(model, layer.skin, ours.shape_names, shapes, _areas(layer), _lip_zone(ours, layer), keep, report)
     mouth = inside(ours, model, layer)
     arrays = {**_model_arrays(model, ours, layer, mouth, found), **_surface(model, ours, layer, mouth)}
     parts = _parts(model, layer, mouth)
@@ -258,7 +256,7 @@ def _landmarks(ours: Head, layer: Layer, mouth: Inside) -> dict[str, np.ndarray]
                 side = True if mark in low - high else False if mark in high - low else None
                 found.append(_nearest_skin(layer, layer.registered[number[mark]], side))
             elif inner[mark] >= 0:
-                found.append(int(inner[mark]) + 5023)
+                found.append(int(inner[mark]) + VERTICES)
         out[name] = np.array(found, np.int32)
     return out
 

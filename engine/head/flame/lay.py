@@ -23,9 +23,12 @@ _SURE_M, _LOST_M = 0.002, 0.008  # as in transfer.carry: distances trusted wholl
 
 @dataclass(frozen=True)
 class Layer:
-    """The result of `lay`. rows [n]: our skin vertices, aligned [n, 3]: scaled and moved to the template's place;
-    registered [n, 3]: bent onto it; `triangles` [m, 3] of those; scale, shift [3]: from our head to `aligned`; skin [s]: the template's skin
-    vertices, points [s, 3] and skin_triangles of those; to: their places on our skin; lower [s]: the lower lip's side."""
+    """The result of `lay`.
+
+    rows [n]: our skin vertices; aligned [n, 3]: scaled (scale) and moved (shift [3]) to the template's place;
+    registered [n, 3]: bent onto it; triangles [m, 3] of them. skin [s]: the template's skin vertices; points [s, 3],
+    skin_triangles of them; lower [s]: on the lower lip's side; to: their places on our registered skin.
+    """
 
     rows: np.ndarray
     triangles: np.ndarray
@@ -116,7 +119,9 @@ def _bend(known: np.ndarray, wanted: np.ndarray) -> Callable[[np.ndarray], np.nd
     from scipy.interpolate import RBFInterpolator
 
     known, first = np.unique(known.round(7), axis=0, return_index=True)
-    field: Callable[[np.ndarray], np.ndarray] = RBFInterpolator(known, wanted[first] - known, kernel="linear", smoothing=2e-3)
+    field: Callable[[np.ndarray], np.ndarray] = RBFInterpolator(
+        known, wanted[first] - known, kernel="linear", smoothing=2e-3
+    )
     return field
 
 
@@ -164,4 +169,3 @@ def shapes_on(head: Head, layer: Layer, report: Reporter = SILENT) -> np.ndarray
         if np.abs(moved).max() > 1e-6:
             out[k] = system.offsets(source, moved, moved)
     return out
-

@@ -10,7 +10,7 @@ import codecs
 import pickle
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -156,8 +156,8 @@ def _plain(value: Any) -> Any:
         kind = _dtype(dtype)
         return np.frombuffer(_bytes(data), kind).reshape(shape, order="F" if fortran else "C").copy()
     if isinstance(value, _FromBuffer):
-        data, dtype, shape, order = value.args
-        return np.frombuffer(_bytes(data), _dtype(dtype)).reshape(shape, order=order).copy()
+        data, dtype, extent, order = (cast(Any, part) for part in value.args)
+        return np.frombuffer(_bytes(data), _dtype(dtype)).reshape(extent, order=order).copy()
     if isinstance(value, _Scalar):
         return np.frombuffer(_bytes(value.args[1]), _dtype(value.args[0]))[0]
     if isinstance(value, _Chumpy):

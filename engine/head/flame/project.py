@@ -15,13 +15,13 @@ from engine.core.errors import BadInput
 from engine.core.progress import SILENT, Reporter
 from engine.core.units import MM
 from engine.head import lbs
-from engine.head.flame.file import FlameModel
+from engine.head.flame.file import EXPRESSIONS, FlameModel
 
 JAW, POSE = 2, 15
 JAW_SHAPES = ("jawOpen", "jawLeft", "jawRight")
 BLINKS = {"eyelid_left": "eyeBlinkLeft", "eyelid_right": "eyeBlinkRight"}
 LID_SHAPES = ("eyeLook", "eyeSquint", "eyeWide")
-FLAME_COLUMNS = 100
+CLOSE_DEARER = 20.0
 CONTACTS = ("mouthClose", "lipsTogether", "lowerLipToTeeth")
 KEEP = ("none", "contact", "all")
 PRICE_MM2 = 4e-4  # of a squared coefficient: 5 standard deviations cost as much as 0.1 mm everywhere
@@ -55,11 +55,11 @@ class _Fit:
 
     def posed(self, expression: np.ndarray, jaw: np.ndarray) -> np.ndarray:
         """Skin vertices [s, 3] for coefficients and the jaw's axis-angle [3]."""
-        shaped = self.model.template + self.model.expression @ expression[:100]
+        shaped = self.model.template + self.model.expression @ expression[:EXPRESSIONS]
         joints = self.model.regressor @ shaped
         pose = np.zeros((1, POSE))
         pose[0, 3 * JAW : 3 * JAW + 3] = jaw
-        points = shaped[self.skin] + (self.basis[:, :, 100:] @ expression[100:])
+        points = shaped[self.skin] + (self.basis[:, :, EXPRESSIONS:] @ expression[EXPRESSIONS:])
         points = points + self.model.posedirs[self.skin] @ _features(pose)
         moves = lbs.joint_transforms(joints[None], pose, (-1, 0, 1, 1, 1))
         return lbs.skin_reference(points[None], moves, self.model.weights[self.skin])[0]
@@ -70,12 +70,14 @@ class _Fit:
         share = self.model.weights[self.skin, JAW][:, None, None]
         return (1 - share) * np.eye(3) + share * turn
 
-    def solve(self, wanted: np.ndarray, jaw: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+    def solve(
+        self, wanted: np.ndarray, jaw: np.ndarray, columns: np.ndarray | None = None, dearer: float = 1.0
+    ) -> np.ndarray:
         """Coefficients whose offsets, under this jaw, come nearest to `wanted` [s, 3]. columns [s, 3, c]: more
-        unknowns without a price, whose values come last."""
+        unknowns without a price, whose values come last. dearer: factor of the price."""
         basis = np.einsum("sij,sje->sie", self.blend(jaw), self.basis) if jaw.any() else self.basis
-        price = np.full(basis.shape[2], PRICE_MM2)
-        price[100:] = 1e-8  # our own columns are offsets at weight 1, not deviations
+        price = np.full(basis.shape[2], dearer * PRICE_MM2)
+        price[EXPRESSIONS:] = 1e-8  # our own columns are offsets at weight 1, not deviations
         if columns is not None:
             basis, price = np.concatenate([basis, columns], 2), np.concatenate([price, np.full(columns.shape[2], 1e-8)])
         a = MM * (self.weight[:, :, None] * basis).reshape(-1, basis.shape[2])
@@ -96,7 +98,7 @@ class _Fit:
             jaw = jaw + change
         # The coefficients once more for the jaw as it is, with everything that is not linear.
         left = goal - self.posed(expression, jaw)
-        return expression + self.solve(left - 0.0, jaw), jaw
+        return expression + self.solve(left, jaw), jaw
 
 
 def _features(pose: np.ndarray) -> np.ndarray:
@@ -128,16 +130,17 @@ def project(
     if keep == "none":
         return Projection((), offsets, *made, _residuals(fit, fit, names, shapes, made, made))
     kept = [n for n in names if n in CONTACTS or n.startswith(LID_SHAPES)] if keep == "contact" else list(names)
-    more, values = _leftovers(fit, [n for n in kept if n in index and n not in BLINKS.values()], names, shapes, made, lips)
+    kept = [n for n in kept if n not in BLINKS.values()]
+    more, values = _leftovers(fit, kept, names, shapes, made, lips)
     expression = np.concatenate([made[0], np.zeros((len(names), len(more)))], 1)
     for c, name in enumerate(more):
-        expression[index[name], 100 + len(columns) + c] = 1.0
+        expression[index[name], EXPRESSIONS + len(columns) + c] = 1.0
     columns += [f"res_{name}" for name in more]
     whole = _Fit(model, skin, weight, np.concatenate([offsets, values]) if len(values) else offsets)
     final = (expression, made[1])
     plain = _all_shapes(bare, names, shapes, SILENT)
     return Projection(
-        tuple(columns), whole.basis[:, :, 100:].transpose(2, 0, 1), *final,
+        tuple(columns), whole.basis[:, :, EXPRESSIONS:].transpose(2, 0, 1), *final,
         _residuals(bare, whole, names, shapes, plain, final),
     )  # fmt: skip
 
@@ -162,7 +165,9 @@ def _all_shapes(fit: _Fit, names: tuple[str, ...], shapes: np.ndarray, report: R
             # It only ever acts on an open jaw, so it is fitted there.
             jaw = pose[index["jawOpen"], 3 * JAW : 3 * JAW + 3]
             goal = fit.model.template[fit.skin] + shapes[index["jawOpen"]] + shapes[k]
-            expression[k] = fit.solve(goal - fit.posed(expression[index["jawOpen"]], jaw), jaw)
+            left = goal - fit.posed(expression[index["jawOpen"]], jaw)
+            # The expressions know no shut lips on an open jaw; a dear price leaves that to our own column.
+            expression[k] = fit.solve(left, jaw, dearer=CLOSE_DEARER if fit.own else 1.0)
         else:
             expression[k] = _plain_fit(fit, name, shapes[k])
     return expression, pose
@@ -174,12 +179,12 @@ def _plain_fit(fit: _Fit, name: str, shape: np.ndarray) -> np.ndarray:
         return fit.solve(shape, np.zeros(3))
     if name in BLINKS.values():
         out = np.zeros(fit.basis.shape[2])
-        out[100 + list(BLINKS.values()).index(name)] = 1.0
+        out[EXPRESSIONS + list(BLINKS.values()).index(name)] = 1.0
         return out
     if name.startswith(LID_SHAPES):
         return fit.solve(shape, np.zeros(3))
     out = np.zeros(fit.basis.shape[2])
-    out[:100] = _Fit(fit.model, fit.skin, fit.weight[:, 0] ** 2, np.zeros((0, 0, 0))).solve(shape, np.zeros(3))
+    out[:EXPRESSIONS] = _Fit(fit.model, fit.skin, fit.weight[:, 0] ** 2, np.zeros((0, 0, 0))).solve(shape, np.zeros(3))
     return out
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engine.core.anatomy import Head
 from engine.core.errors import BadFile, BadInput
@@ -16,6 +17,7 @@ from engine.core.progress import SILENT, Reporter
 
 # kind -> module. The first that claims a path reads it, so the particular ones come before the general one.
 IMPORTERS: dict[str, str] = {
+    "flame": "engine.head.importers.flame",  # FLAME 2020, 2023, 2023 Open
     "shapes": "engine.head.importers.shapes",  # a folder: the neutral mesh and one OBJ a shape (ICT-FaceKit and alike)
     "mesh": "engine.head.importers.mesh",  # any mesh: obj, ply, glb, stl
 }
@@ -26,12 +28,17 @@ UPS = ("y", "z")
 class Options:
     """What a mesh file does not say. metres: length of the file's unit in metres, None to guess it. up: axis that
     points up, "y" (the face looks along +z) or "z" (as in Blender, the face looks along -y). name: of the head, None
-    for the file's. identities: how many identity shapes to read at most."""
+    for the file's. identities: how many identity shapes to read at most.
+    version: which FLAME a model file is, where its name does not say. keep: what a FLAME head keeps beyond FLAME's own
+    basis ("none", "contact", "all"). facts: an importer's findings for the person (residuals), filled in by it."""
 
     metres: float | None = None
     up: str = "y"
     name: str | None = None
     identities: int = 100
+    version: str | None = None
+    keep: str = "contact"
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.up not in UPS:
