@@ -203,19 +203,24 @@ def channels(
             out.setdefault(owner, []).extend(curves)
     for owner in out:
         nla.need_writable(owner, "The character's")
-    return out, notes + _cut(out)
+    return out, notes + _cut(out, rows)
 
 
-def _cut(out: Mapping[bpy.types.ID, list[targets.Channel]]) -> list[str]:
-    """A sentence about keys whose sliders end before their values do: an artist's own range is left as it is."""
+def _cut(out: Mapping[bpy.types.ID, list[targets.Channel]], rows: Sequence[Row]) -> list[str]:
+    """A sentence about keys whose sliders end before their row's values do: an artist's own range is left as it is.
+
+    Where several sources share a key, its slider's end is meant as the limit of their sum.
+    """
+    aimed = [row.target.name for row in rows if row.on and row.target.kind == "KEY"]
     names = []
     for owner, curves in out.items():
         if isinstance(owner, bpy.types.Key):
-            blocks = {targets.key_path(b.name): b for b in owner.key_blocks}
+            blocks = {targets.key_path(b.name): b for b in owner.key_blocks if aimed.count(b.name) == 1}
             for path, _, values, _ in curves:
-                block = blocks[path]
-                if values.max() > block.slider_max + 0.01 or values.min() < block.slider_min - 0.01:
+                block = blocks.get(path)
+                if block and (values.max() > block.slider_max + 0.01 or values.min() < block.slider_min - 0.01):
                     names.append(block.name)
     if not names:
         return []
-    return [f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''} go beyond their sliders and are cut there"]
+    several = " ..." if len(names) > 4 else ""
+    return [f"{', '.join(dict.fromkeys(names[:4]))}{several}: values beyond the slider's range are cut there"]

@@ -58,7 +58,7 @@ def places(target: Target, meshes: Sequence[bpy.types.Object]) -> list[Place | F
         return found
     ob = bpy.data.objects.get(target.object)
     if ob is None:
-        raise CannotFollow(f"there is no object '{target.object}'")
+        raise CannotFollow(f"there is no object '{target.object}'" if target.object else "its object is not chosen")
     if target.kind == "BONE":
         what, _, axis = target.channel.partition("_")
         place = transform_place(ob, target.name, what, axis)
