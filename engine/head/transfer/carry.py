@@ -98,7 +98,7 @@ class Transfer:
         source: the source's neutral surface, aligned; moved [n, 3] its offsets there; carried [n, 3] the offsets that
         corresponding places should have (the same, unless the sizes differ).
         """
-        to, target = self.to, self.target
+        to, _target = self.to, self.target
         gradient = deformation_gradients(source.points, source.points + moved, source.triangles) - np.eye(3)
         wanted = gradient[to.face_triangle] * to.face_trust[:, None, None]
         weights = carried[source.triangles[to.vertex_triangle]]

@@ -2,7 +2,9 @@
 
 Amberg, Romdhani, Vetter, "Optimal step nonrigid ICP algorithms for surface registration" (CVPR 2007): an affine map per
 vertex, neighbours alike (stiffness, equation 3), nearest points (equation 2), marks (equation 4); solved as sparse
-normal equations for each stiffness from stiff to soft.
+normal equations for each stiffness from stiff to soft. Here with the distance to the tangent plane instead of the point
+(Chen & Medioni 1992) where the surface is smooth, which couples the coordinates: conjugate gradients, preconditioned
+with the factored point-to-point system.
 """
 
 from __future__ import annotations
@@ -26,21 +28,22 @@ class Step:
     reach: float
     cosine: float
     rounds: int
-    bend: float = 0.0
 
 
 SCHEDULE = (
     Step(60.0, 10.0, 0.040, 0.5, 3),
     Step(25.0, 8.0, 0.025, 0.6, 3),
-    Step(10.0, 5.0, 0.015, 0.7, 3),
-    Step(4.0, 2.0, 0.010, 0.7, 3),
-    Step(1.5, 1.0, 0.006, 0.7, 4),
-    Step(0.7, 0.5, 0.004, 0.7, 4),
-    Step(0.35, 0.2, 0.003, 0.7, 4),
+    Step(10.0, 3.0, 0.015, 0.6, 2),
+    Step(4.0, 1.0, 0.010, 0.6, 2),
+    Step(1.5, 0.3, 0.006, 0.6, 3),
+    Step(0.7, 0.1, 0.004, 0.6, 4),
+    Step(0.3, 0.1, 0.004, 0.6, 4),
 )
-SLIDE = 0.03
-HOLD = 1.0
-FLAT, SHARP = 100.0, 400.0  # 1 / metres
+BEND = 0.015  # metres: a unit of difference between normals counts as much as this distance
+# A nearest point says where the surface is, not which of its points is meant: across the normal it holds a vertex by
+# SLIDE only (point to plane), but by HOLD on rims and creases, which do say where they are.
+SLIDE, HOLD = 0.05, 1.0
+FLAT, SHARP = 50.0, 200.0  # curvature, 1 / metres, from which and up to which holding rises
 PRECONDITION = 0.3
 _UNIT = 0.1  # metres: coordinates are counted in this, so that the affine's linear part and its shift weigh alike
 
@@ -63,7 +66,7 @@ def register(
             report.step("registration", done, total)
             done += 1
             moving = Surface(out, triangles)
-            found, weights, distance = target.nearest(out, moving.normals, step.cosine, step.bend)
+            found, weights, distance = target.nearest(out, moving.normals, step.cosine, BEND)
             goal = target.interpolate(target.points, found, weights)
             on_border = (target.on_border[target.triangles[found]] & (weights > 1e-6)).any(1)
             data = trust * (distance < step.reach) * ~on_border
@@ -96,7 +99,8 @@ class _System:
             (homogeneous.ravel(), (np.repeat(at, 4), np.arange(4 * n))), shape=(n, 4 * n)
         )  # D of equation 8
         self.rows, self.places = rows, places / _UNIT
-        self.hold = SLIDE + (HOLD - SLIDE) * np.clip((curvature(points, triangles) - FLAT) / (SHARP - FLAT), 0, 1)
+        sharp = np.clip((curvature(points, triangles) - FLAT) / (SHARP - FLAT), 0, 1)
+        self.hold = SLIDE + (HOLD - SLIDE) * sharp
         self.state = np.tile(np.eye(4)[:, :3], (n, 1)).ravel()
 
     def solve(self, step: Step, now: np.ndarray, data: np.ndarray, goal: np.ndarray, normals: np.ndarray) -> np.ndarray:
