@@ -98,6 +98,9 @@ def auto_rows(meshes: Sequence[bpy.types.Object], rig: bpy.types.Object | None) 
     names = key_names(meshes)
     found = mapping.auto_map(names)
     rows = list(found.rows)
+    aimed = {row.target.name for row in rows}
+    for mesh in meshes[1:]:  # lashes or teeth may spell their names in another way
+        rows += [row for row in mapping.auto_map(key_names([mesh])).rows if row.target.name not in aimed]
     mouth = sum(name.startswith(("mouth", "jaw")) for name in found.found)
     _, by_viseme = visemes.find(names)
     if by_viseme and mouth < 10:
