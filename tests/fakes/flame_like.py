@@ -6,9 +6,11 @@ of mixed face shapes (no jaw, no blink, as in FLAME), and a jaw joint with parti
 are known, so that transfer and projection can be measured.
 """
 
+import hashlib
 import pickle
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
@@ -66,6 +68,7 @@ def face_model(head, seed=0):
     carry, triangles = _meshed_anew(head.template[rows].astype(float), triangles, rng)
     person = _person(head, rows, rng)
     balls, ball_faces = _eyeballs(head, person)
+    carry = sparse.csr_matrix(carry)
     skin = carry @ person(head.template[rows])
     template = np.concatenate([skin, *balls])
     faces = np.concatenate([triangles, ball_faces + SKIN, ball_faces + SKIN + BALL])
@@ -81,7 +84,7 @@ def face_model(head, seed=0):
     weights[SKIN : SKIN + BALL, 3] = weights[SKIN + BALL :, 4] = 1
     joints = person(head.joint_regressor @ head.template)
     posedirs = np.zeros((V, 3, 36))
-    posedirs[:SKIN] = 0.8 * np.einsum("nr,rcf->ncf", carry, head.posedirs[rows])
+    posedirs[:SKIN] = 0.8 * (carry @ head.posedirs[rows].reshape(len(rows), -1)).reshape(SKIN, 3, 36)
     posedirs[:SKIN] += 2e-4 * _smooth(template[:SKIN], rng, 36)
     expression = _expression(template, shapes, rng)
     identity = np.zeros((V, 3, 300))
@@ -92,6 +95,34 @@ def face_model(head, seed=0):
         "J_regressor": _regressor(template, joints), "kintree_table": PARENTS, "weights": weights,
     }  # fmt: skip
     return fields, {"shapes": shapes, "joints": joints}
+
+
+def prepared():
+    """(model file, truth file, head file) of `face_model`: made once, kept in the cache until a source changes."""
+    from engine.assets.registry import user_cache
+    from engine.core.files import replacing
+    from engine.head.files import save_head
+    from engine.head.flame.build import import_flame
+    from engine.head.library import builder_digest, load_head
+
+    engine = Path(__file__).resolve().parents[2] / "engine" / "head"
+    digest = hashlib.sha256(builder_digest().encode() + Path(__file__).read_bytes())
+    for source in sorted([*engine.glob("flame/*.py"), *engine.glob("transfer/*.py")]):
+        digest.update(source.read_bytes())
+    folder = user_cache() / "tests"
+    files = [folder / f"flame-like-{digest.hexdigest()[:16]}{end}.npz" for end in ("", "-truth", "-head")]
+    if not all(file.is_file() for file in files):
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("flame-like-*.npz"):
+            old.unlink(missing_ok=True)
+        fields, truth = face_model(load_head())
+        with replacing(files[0]) as part:
+            write_npz(part, fields, flame_version=np.array("2023-open"))
+        with replacing(files[1]) as part:
+            np.savez(part, names=list(truth["shapes"]), shapes=np.stack(list(truth["shapes"].values())))
+        made, facts = import_flame(files[0], name="flame-like")
+        save_head(files[2], made, compressed=False, notes={"facts": facts})
+    return files
 
 
 def _outer_skin(head):
