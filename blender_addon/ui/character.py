@@ -25,6 +25,7 @@ CHANNELS = [
     ),
     (mapping.TURN, "Whole Turn", "The bone turns as the head's joint of the performance does"),
 ]
+WIDE = 330  # pixels of the sidebar from which a row shows its target and gain too
 SOURCES = (*ARKIT, *EXTRA, *visemes.viseme_names(), *JOINTS)
 
 
@@ -73,12 +74,15 @@ class SOLILOQUY_UL_mapping(bpy.types.UIList):
     ) -> None:  # fmt: skip
         row = layout.row(align=True)
         row.prop(item, "on", text="")
-        cells = row.split(factor=0.42, align=True)
-        cells.active = item.on
-        cells.label(text=item.source or "...")
-        cells = cells.split(factor=0.68, align=True)
-        cells.label(text=item.name or "...", icon={"KEY": "SHAPEKEY_DATA", "BONE": "BONE_DATA"}.get(item.kind, "RNA"))
-        cells.prop(item, "gain", text="", emboss=False)
+        row = row.row(align=True)
+        row.active, row.alert = item.on, not item.name
+        kind = {"KEY": "SHAPEKEY_DATA", "BONE": "BONE_DATA"}.get(item.kind, "RNA")
+        row.label(text=item.source or "no source", icon=kind)
+        if context.region.width > WIDE * context.preferences.system.ui_scale:
+            row.label(text=item.name or "no target")
+            cell = row.row()
+            cell.scale_x = 0.6
+            cell.prop(item, "gain", text="", emboss=False)
 
     def filter_items(
         self, context: bpy.types.Context, data: object, field: str
@@ -119,7 +123,6 @@ class SOLILOQUY_PT_character(_Panel, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         control = find.active_control(context)
-        settings = character.settings_of(control)
         self._meshes(context, control)
         if linked.linked_parts(control):
             box = self.layout.box()
@@ -128,15 +131,7 @@ class SOLILOQUY_PT_character(_Panel, bpy.types.Panel):
         row = self.layout.row(align=True)
         row.operator("soliloquy.auto_map", icon="SHADERFX")
         row.menu("SOLILOQUY_MT_mappings", text="", icon="PRESET")
-        rows = character.rows_of(control)
-        self._result(context, rows)
-        row = self.layout.row()
-        row.template_list("SOLILOQUY_UL_mapping", "", settings, "rows", settings, "row_index", rows=6)
-        side = row.column(align=True)
-        side.operator("soliloquy.add_map_row", text="", icon="ADD")
-        side.operator("soliloquy.remove_map_row", text="", icon="REMOVE")
-        if 0 <= settings.row_index < len(settings.rows):
-            self._row(context, control, settings.rows[settings.row_index])
+        self._result(context, character.rows_of(control))
 
     def _meshes(self, context: bpy.types.Context, control: bpy.types.Object) -> None:
         column = self.layout.column(align=True)
@@ -165,27 +160,47 @@ class SOLILOQUY_PT_character(_Panel, bpy.types.Panel):
             text = f"Without: {', '.join(missing[:6])}{f' and {len(missing) - 6} more' if len(missing) > 6 else ''}"
             wrapped(self.layout, context, text)
 
+
+class SOLILOQUY_PT_mapping(_Panel, bpy.types.Panel):
+    bl_idname = "SOLILOQUY_PT_mapping"
+    bl_label = "Mapping Table"
+    bl_parent_id = "SOLILOQUY_PT_character"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        control = find.active_control(context)
+        settings = character.settings_of(control)
+        column = self.layout.column()
+        column.template_list("SOLILOQUY_UL_mapping", "", settings, "rows", settings, "row_index", rows=7)
+        row = column.row(align=True)
+        row.operator("soliloquy.add_map_row", icon="ADD")
+        row.operator("soliloquy.remove_map_row", text="", icon="REMOVE")
+        if 0 <= settings.row_index < len(settings.rows):
+            self._row(context, control, settings.rows[settings.row_index])
+
     def _row(self, context: bpy.types.Context, control: bpy.types.Object, row: bpy.types.PropertyGroup) -> None:
         """The chosen row in full, and where its keys will go."""
         layout = self.layout.column(align=True)
-        layout.use_property_split, layout.use_property_decorate = True, False
-        layout.prop(row, "source")
-        layout.prop(row, "kind")
+        layout.prop(row, "source", text="", icon="FORWARD")
+        layout.prop(row, "kind", text="")
         meshes = character.meshes_of(control)
         if row.kind == "KEY":
             holder = row.object if row.object is not None else next((m for m in meshes if _has(m, row.name)), meshes[0])
             if holder.type == "MESH" and holder.data.shape_keys is not None:
-                layout.prop_search(row, "name", holder.data.shape_keys, "key_blocks", text="Shape Key")
+                layout.prop_search(row, "name", holder.data.shape_keys, "key_blocks", text="")
             else:
-                layout.prop(row, "name", text="Shape Key")
-            layout.prop(row, "object", text="Only On")
+                layout.prop(row, "name", text="", icon="SHAPEKEY_DATA")
         else:
-            layout.prop(row, "object")
+            layout.prop(row, "object", text="")
             if row.kind == "BONE" and row.object is not None and row.object.type == "ARMATURE":
-                layout.prop_search(row, "name", row.object.data, "bones", text="Bone")
-                layout.prop(row, "channel")
+                layout.prop_search(row, "name", row.object.data, "bones", text="")
+                layout.prop(row, "channel", text="")
             else:
-                layout.prop(row, "name", text="Data Path")
+                layout.prop(row, "name", text="", icon="RNA")
+        layout = self.layout.column(align=True)
+        layout.use_property_split, layout.use_property_decorate = True, False
+        if row.kind == "KEY":
+            layout.prop(row, "object", text="Only On")
         layout.prop(row, "gain")
         layout.prop(row, "offset")
         wrapped(self.layout, context, *_destination(row, meshes))
@@ -215,7 +230,7 @@ def _destination(row: bpy.types.PropertyGroup, meshes: list[bpy.types.Object]) -
 
 CLASSES = (
     SOLILOQUY_PG_map_row, SOLILOQUY_PG_mesh, SOLILOQUY_PG_character, SOLILOQUY_UL_mapping, SOLILOQUY_MT_mappings,
-    SOLILOQUY_PT_character,
+    SOLILOQUY_PT_character, SOLILOQUY_PT_mapping,
 )  # fmt: skip
 
 

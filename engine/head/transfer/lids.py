@@ -143,13 +143,15 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 def uncross(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
     """Push lids that pass through each other in a shape back to touching, in place; the crossing left, metres."""
     fault = 0.0
+    rest_high, rest_low = rims(eye, points)
+    apart = np.isfinite(rest_high) & (rest_high - rest_low > CLEAR_M)  # elsewhere lies the corner, where lids join
     for _ in range(ROUNDS):
         high, low = rims(eye, points + offsets)
-        cross = np.where(np.isfinite(high), np.minimum(high - low - LEFT_OPEN_M, 0), 0)
+        cross = np.where(apart & np.isfinite(high), np.minimum(high - low - LEFT_OPEN_M, 0), 0)
         fault = float(-cross.min())
         if fault < 2e-5:
             break
-        push = 0.5 * np.interp(points[:, 0], eye.x, cross)
+        push = 0.5 * np.interp(points[:, 0], eye.x, cross, left=0, right=0)
         distance = np.minimum(
             np.linalg.norm(points[:, None, :] - eye.upper[None, ::4], axis=2).min(1),
             np.linalg.norm(points[:, None, :] - eye.lower[None, ::4], axis=2).min(1),
