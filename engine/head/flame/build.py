@@ -18,6 +18,7 @@ from engine.head.flame.lay import EYE_LEFT, EYE_RIGHT, JAW, Layer, lay, shapes_o
 from engine.head.flame.project import Projection, project
 from engine.head.transfer.surface import Surface
 
+_BROW_M, _BROW_PAINT = (0.001, 0.0035), 0.8  # skin this near to brow hairs is painted, by this share
 _LIPS_M = (0.008, 0.024)  # round the lips' contact: wholly lips up to the first, not at all past the second
 
 
@@ -149,7 +150,7 @@ def _surface(model: FlameModel, ours: Head, layer: Layer, mouth: Inside) -> dict
     """Colours, materials and texture coordinates."""
     v = len(model.template)
     albedo = np.zeros((v + len(mouth.points), 3), np.float32)
-    albedo[layer.skin] = layer.carry(ours.albedo)
+    albedo[layer.skin] = layer.carry(_with_brows(ours))
     albedo[v:] = ours.albedo[mouth.rows]
     material = np.zeros(len(model.triangles) + len(mouth.faces), np.uint8)
     # A FLAME triangle has the material of our face under its middle.
@@ -172,6 +173,20 @@ def _surface(model: FlameModel, ours: Head, layer: Layer, mouth: Inside) -> dict
     return {
         "albedo": albedo, "face_material": material, "uv": uv.astype(np.float32), "uv_faces": faces.astype(np.int32),
     }  # fmt: skip
+
+
+def _with_brows(ours: Head) -> np.ndarray:
+    """Our head's colours [v, 3] with the brows, which are hairs of their own there, painted on the skin."""
+    from scipy.spatial import cKDTree
+
+    out = ours.albedo.astype(np.float64)
+    hairs = np.concatenate([ours.parts[name] for name in ("brow_left", "brow_right") if name in ours.parts] or [[]])
+    if len(hairs):
+        hairs, skin = hairs.astype(np.int64), ours.parts["skin"]
+        apart = cKDTree(ours.template[hairs]).query(ours.template[skin])[0]
+        share = _BROW_PAINT * np.clip((_BROW_M[1] - apart) / (_BROW_M[1] - _BROW_M[0]), 0, 1)[:, None]
+        out[skin] = (1 - share) * out[skin] + share * ours.albedo[hairs].mean(0)
+    return out
 
 
 def _our_triangles(ours: Head, layer: Layer) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Teeth, gums, tongue and the mouth's lining for a FLAME head, which has none: our own head's, fitted behind its lips.
 
 They come after FLAME's own vertices, so that those keep their numbers. The upper row hangs on the neck joint, the
-lower row on the jaw; the lining follows the lips at its rim and the nearer row further in.
+lower row on the jaw; the lining follows the skin that it lies behind, and the nearer row further in.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from engine.head.transfer.surface import Surface
 
 PARTS = ("teeth_upper", "gums_upper", "teeth_lower", "gums_lower", "tongue")
 TONGUE_SHAPES = ("tongueOut", "tongueTipUp", "tongueBetweenTeeth", "tongueBackUp")
-_RIM_M = 0.007  # how far into the lining the lips' motion reaches
-_BEHIND_M = 0.0006  # the lining's rim lies this far behind the lips' border, which hides the seam
+_REACH_M = 0.013  # how far from the skin the lining still follows it
+_NEIGHBOURS = 8
+_BEHIND_M = 0.001  # the lining is drawn back by this where it is next to skin, so that it never shows through
 _CLEAR_M = 0.0008  # least distance of the teeth from the inside of the closed lips
 
 
 @dataclass(frozen=True)
 class Inside:
     """What is appended: points [n, 3]; faces [f, 4] (rows of the appended points); rows [n]: our head's vertices that
-    they are; our_faces [f]: our head's faces; weights [n, 5]; follow_index [n, 3] and follow_share [n, 3]: FLAME
+    they are; our_faces [f]: our head's faces; weights [n, 5]; follow_index [n, j] and follow_share [n, j]: FLAME
     vertices whose basis and correctives a vertex shares, by follow [n] in [0, 1]; parts: name -> rows."""
 
     points: np.ndarray
@@ -54,11 +55,14 @@ def inside(head: Head, model: FlameModel, layer: Layer) -> Inside:
     hard = np.flatnonzero(np.isin(head.faces[:, 0], solid))
     our_faces = np.concatenate([faces, hard])
     table = head.faces[our_faces]
-    points, near, foot = _placed(head, model, layer, rows, len(lining))
-    index, share = foot
-    follow = np.zeros(len(rows))
-    follow[: len(lining)] = np.exp(-0.5 * (near / _RIM_M) ** 2)
+    points = _placed(head, layer, rows, len(lining))
     weights = head.weights[rows].astype(np.float64)
+    index, share, near = _neighbours(layer, points, weights[:, 2] > 0.5)
+    follow = np.exp(-0.5 * (near / _REACH_M) ** 2)
+    follow[len(lining) :] = 0
+    outwards = np.zeros_like(model.template)
+    outwards[layer.skin] = Surface(layer.points, layer.skin_triangles).normals
+    points -= _BEHIND_M * follow[:, None] * np.einsum("nk,nkc->nc", share, outwards[index])
     for names, joint in ((("teeth_upper", "gums_upper"), 1), (("teeth_lower", "gums_lower"), 2)):
         for name in names:
             weights[number[head.parts[name]]] = np.eye(5)[joint]
@@ -82,26 +86,34 @@ def _lining(head: Head) -> tuple[np.ndarray, np.ndarray]:
     return np.unique(corner[faces]), faces
 
 
-def _placed(
-    head: Head, model: FlameModel, layer: Layer, rows: np.ndarray, lining: int
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """(points [n, 3], distance of the lining from the lips' border [lining], feet on FLAME's skin (index, share))."""
+def _placed(head: Head, layer: Layer, rows: np.ndarray, lining: int) -> np.ndarray:
+    """Points [n, 3]: the lining's rim on the lips' border, the rest moved with the mouth as a whole."""
     aligned = layer.place(head.template[rows])
     border = _border(head, layer)
     moved = layer.registered[border] - layer.aligned[border]
     points = aligned + moved.mean(0)  # teeth keep their form: they are only moved with the lips
-    points[:, 2] -= _press(layer, points[lining:], border)
+    points[lining:, 2] -= _press(layer, points[lining:], border)
     apart = np.linalg.norm(aligned[:lining, None] - layer.aligned[border][None], axis=2)
     near = apart.min(1)
     share = np.exp(-0.5 * (apart**2 - near[:, None] ** 2) / 0.003**2)
     share /= share.sum(1, keepdims=True)
-    fade = np.exp(-0.5 * (near / (2 * _RIM_M)) ** 2)[:, None]
+    fade = np.exp(-0.5 * (near / _REACH_M) ** 2)[:, None]
     points[:lining] += fade * (share @ (moved - moved.mean(0)))
-    points[:lining, 2] -= _BEHIND_M * np.exp(-0.5 * (near / 0.001) ** 2)
-    target = Surface(layer.points, layer.skin_triangles)
-    lips = layer.registered[border][apart.argmin(1)]
-    on, weight, _ = target.nearest(np.concatenate([lips, np.repeat(lips[:1], len(rows) - lining, 0)]))
-    return points, near, (layer.skin[target.triangles[on]], weight)
+    return points
+
+
+def _neighbours(layer: Layer, points: np.ndarray, lower: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(FLAME vertices [n, j], shares [n, j], distance [n]) of the skin next to each point, on its side of the lips."""
+    from scipy.spatial import cKDTree
+
+    index = np.zeros((len(points), _NEIGHBOURS), np.int64)
+    apart = np.zeros((len(points), _NEIGHBOURS))
+    for side in (False, True):
+        rows, skin = np.flatnonzero(lower == side), np.flatnonzero(layer.lower == side)
+        apart[rows], found = cKDTree(layer.points[skin]).query(points[rows], k=_NEIGHBOURS)
+        index[rows] = layer.skin[skin[found]]
+    share = 1 / np.maximum(apart, 2e-4) ** 3
+    return index, share / share.sum(1, keepdims=True), apart[:, 0]
 
 
 def _border(head: Head, layer: Layer) -> np.ndarray:
