@@ -24,6 +24,7 @@ OPENERS = (
     "mouthFrownRight", "mouthDimpleLeft", "mouthDimpleRight", "mouthPucker", "noseSneerLeft", "noseSneerRight",
     "jawForward", "mouthRollLower", "mouthRollUpper", "mouthShrugLower",
 )  # fmt: skip
+CLOSERS = ("mouthClose", "lipsTogether", "lowerLipToTeeth")
 _PARTING = {"mouthLowerDownLeft": 1.0, "mouthLowerDownRight": 1.0, "mouthUpperUpLeft": 0.5, "mouthUpperUpRight": 0.5}
 _BINS = 12  # across the middle of the mouth
 _NEAR = 0.12  # of the jaw's largest movement: lips closer than this at rest are closed
@@ -140,6 +141,14 @@ def lip_model(pairs: np.ndarray, axis: int, sign: float, offsets: Mapping[str, n
     full = float(np.median(slope["jawOpen"])) if "jawOpen" in slope else 0.0
     if full <= 1e-9:
         return None
+    # A vertex that the sculptor left out of a shape is no measure of the lips.
+    good = slope["jawOpen"] > 0.5 * full
+    if "mouthClose" in slope:
+        closing = -slope["mouthClose"]
+        good &= closing > 0.5 * max(float(np.median(closing)), 0.0)
+    if good.sum() < 3:
+        return None
+    slope = {name: s[good] for name, s in slope.items()}
     return LipModel({name: s / full for name, s in slope.items() if np.abs(s).max() > 1e-4 * full})
 
 
@@ -154,11 +163,14 @@ def seal(
     closure = np.clip(np.asarray(closure, np.float64), 0.0, 1.0)
     if model is None:
         return _by_rule(out, closure)
+    # mouthClose = jawOpen is to mean sealed; heads are sculpted with more or less, and would shut early or late.
+    if "mouthClose" in model.slope and "mouthClose" in out:
+        out["mouthClose"] /= float(np.clip(-np.median(model.slope["mouthClose"]), 0.6, 1.6))
     if voice is not None:
         _part(out, model, closure, np.clip(voice, 0.0, 1.0))
     allowed = SEALED + LOOSE * (1.0 - np.clip(closure / 0.95, 0.0, 1.0))[:, None]
     _raise(out, model, "mouthClose", allowed, np.minimum(1.15 * out["jawOpen"] + 0.05, 1.0))
-    _less(out, model, [n for n in OPENERS if n in model.slope and model.slope[n].max() > 1e-3], allowed)
+    _less(out, model, [n for n in OPENERS if n in out and n in model.slope and model.slope[n].max() > 1e-3], allowed)
     _less(out, model, ["jawOpen"], allowed)
     _uncross(out, model, allowed)
     return out
@@ -192,7 +204,7 @@ def _part(out: Channels, model: LipModel, closure: np.ndarray, voice: np.ndarray
 
 def _raise(out: Channels, model: LipModel, name: str, allowed: np.ndarray, limit: np.ndarray) -> None:
     """Raise one closing weight, up to `limit` [t], by the least that removes the excess gap."""
-    if name not in model.slope:
+    if name not in model.slope or name not in out:
         return
     closing = np.maximum(-model.slope[name], 0.0)
     excess = np.maximum(model.gap(out) - allowed, 0.0)
@@ -212,13 +224,19 @@ def _less(out: Channels, model: LipModel, names: list[str], allowed: np.ndarray)
 
 
 def _uncross(out: Channels, model: LipModel, allowed: np.ndarray) -> None:
-    """Take mouthClose back where lips pass through each other by more than PASS (the median pair)."""
-    if "mouthClose" not in model.slope:
-        return
+    """Where lips pass through each other by more than PASS (the median pair): first mouthClose is taken back, never so
+    far that a pair opens beyond `allowed`, then whatever else presses the lips together gives way."""
     gap = model.gap(out)
     crossed = np.maximum(-PASS - np.median(gap, axis=1), 0.0)
-    opening = np.maximum(-model.slope["mouthClose"], 1e-3)
-    slack = (np.maximum(allowed - gap, 0.0) / opening).min(1)
-    out["mouthClose"] = out["mouthClose"] - np.minimum.reduce(
-        [crossed / float(np.median(opening)), slack, out["mouthClose"]]
-    )
+    if "mouthClose" in model.slope and "mouthClose" in out:
+        opening = np.maximum(-model.slope["mouthClose"], 1e-3)
+        slack = (np.maximum(allowed - gap, 0.0) / opening).min(1)
+        out["mouthClose"] = out["mouthClose"] - np.minimum.reduce(
+            [crossed / float(np.median(opening)), slack, out["mouthClose"]]
+        )
+    crossed = np.maximum(-PASS - np.median(model.gap(out), axis=1), 0.0)
+    pressing = [n for n in model.slope if n in out and n not in CLOSERS and np.median(model.slope[n]) < -1e-3]
+    closed = sum((-float(np.median(model.slope[n])) * out[n] for n in pressing), np.zeros(len(crossed)))
+    share = np.clip(crossed / np.maximum(closed, 1e-6), 0.0, 1.0)
+    for name in pressing:
+        out[name] = out[name] * (1.0 - share)

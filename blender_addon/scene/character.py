@@ -178,9 +178,8 @@ def performance_values(
     else:
         (shut, bite), voice = closure.contact(weights), None
     served = set(mapping.sources(rows))
-    own_lips = "jawOpen" in served and "mouthClose" in served
     heard = {name: value for name, value in weights.items() if name in served}
-    values = closure.seal(heard, shut, lip_model(meshes, rows) if own_lips else None, voice)
+    values = closure.seal(heard, shut, lip_model(meshes, rows) if "jawOpen" in served else None, voice)
     which = visemes.set_in_use(rows)
     if which:
         values.update(visemes.fit(weights, shut, bite, which))
