@@ -23,8 +23,8 @@ import blender_addon
 
 blender_addon.register()
 
-from blender_addon.convert.names import ARKIT, EXTRA
-from blender_addon.scene import find, take
+from blender_addon.convert.names import ARKIT, EXTRA  # noqa: E402
+from blender_addon.scene import find, take  # noqa: E402
 
 SIDE, FPS, ROUNDS, FRAMES = 158, 25, 5, 60
 
