@@ -79,6 +79,8 @@ def find_lip_pairs(rest: np.ndarray, jaw_open: np.ndarray) -> tuple[np.ndarray, 
     axis = int(np.abs(down).argmax())
     sign = -float(np.sign(down[axis]))
     lower, upper = np.flatnonzero(moved > 0.35 * reach), np.flatnonzero(moved < 0.15 * reach)
+    if not len(lower) or not len(upper):
+        return None
     near = _join(rest[upper], rest[lower], _NEAR * reach)
     if len(near) < 8:
         return None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import bpy
 
 from ..link import shared
-from . import character, directing, exporting, head, housekeeping, performance, render_engine
+from . import character, directing, exporting, head, housekeeping, performance, render_engine, transfer
 
 CLASSES = (
-    *head.CLASSES, *character.CLASSES, *performance.CLASSES, *directing.CLASSES, *exporting.CLASSES,
-    *housekeeping.CLASSES,
+    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *directing.CLASSES,
+    *exporting.CLASSES, *housekeeping.CLASSES,
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def chosen_meshes(context: bpy.types.Context) -> list[bpy.types.Object]:
     chosen = list(dict.fromkeys([ob for ob in (active, *context.selected_objects) if ob is not None]))
     meshes = character.gather_meshes(ob for ob in chosen if not find.is_control(ob))
     if not meshes:
-        raise SceneProblem("Select a mesh with shape keys, several of them, or the armature of a character")
+        raise SceneProblem("Select a mesh, several of them, or the armature of a character")
     return meshes
 
 
@@ -103,6 +103,8 @@ def summary(control: bpy.types.Object) -> str:
     visemes = sum(row.on and "viseme_" in row.source for row in rows)
     if visemes:
         return f"'{name}' speaks with {visemes} visemes and shows {count} of ARKit's 52 shapes"
+    if not count and not rows:
+        return f"'{name}' has no keys that are known: pick points and make shapes, or fill the table by hand"
     return f"'{name}' shows {count} of ARKit's 52 shapes"
 
 

@@ -72,7 +72,7 @@ def key_names(meshes: Iterable[bpy.types.Object]) -> list[str]:
 
 def gather_meshes(objects: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
     """Meshes with shape keys among the objects, or bound to the armatures among them; the one with the most known
-    names first. For a rig whose meshes have no keys: its meshes, the largest first."""
+    names first. Where none has keys: all meshes, the largest first."""
     objects = list(objects)
     found: list[bpy.types.Object] = []
     for ob in objects:
@@ -83,7 +83,7 @@ def gather_meshes(objects: Iterable[bpy.types.Object]) -> list[bpy.types.Object]
         else:
             found += [m for m in ob.children_recursive if m.type == "MESH"]
     meshes = [m for m in dict.fromkeys(found) if m.data.shape_keys is not None]
-    if not meshes and any(ob.type == "ARMATURE" for ob in objects):
+    if not meshes:
         return sorted(dict.fromkeys(found), key=lambda m: len(m.data.vertices), reverse=True)
     return sorted(meshes, key=_known, reverse=True)
 

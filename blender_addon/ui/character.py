@@ -7,7 +7,7 @@ import bpy
 from ..convert import mapping, visemes
 from ..convert.names import ARKIT, EXTRA, JOINTS
 from ..ops.character import presets
-from ..scene import character, find, linked, targets
+from ..scene import SceneProblem, character, find, linked, shapes, targets
 from ..scene.drivers import CannotFollow, Followed
 from .panels import _Panel
 from .status import wrapped
@@ -32,6 +32,10 @@ SOURCES = (*ARKIT, *EXTRA, *visemes.viseme_names(), *JOINTS)
 def _matching(self: object, context: object, text: str) -> list[str]:
     """Sources whose names hold the typed letters."""
     return [name for name in SOURCES if text.lower() in name.lower()]
+
+
+def _show(self: bpy.types.PropertyGroup, context: object) -> None:
+    shapes.show(self.id_data, self.preview_shape, self.preview_value)
 
 
 class SOLILOQUY_PG_map_row(bpy.types.PropertyGroup):
@@ -65,6 +69,12 @@ class SOLILOQUY_PG_character(bpy.types.PropertyGroup):
     rows: bpy.props.CollectionProperty(type=SOLILOQUY_PG_map_row)
     row_index: bpy.props.IntProperty(name="Row", options={"HIDDEN"})
     meshes: bpy.props.CollectionProperty(type=SOLILOQUY_PG_mesh)
+    preview_shape: bpy.props.StringProperty(
+        name="Shape", default="jawOpen", update=_show, description="Which of the new shapes the preview shows"
+    )
+    preview_value: bpy.props.FloatProperty(
+        name="Amount", default=1.0, min=0.0, max=1.0, subtype="FACTOR", update=_show, description="How much of it"
+    )
 
 
 class SOLILOQUY_UL_mapping(bpy.types.UIList):
@@ -128,6 +138,7 @@ class SOLILOQUY_PT_character(_Panel, bpy.types.Panel):
             box = self.layout.box()
             wrapped(box, context, "The character is linked: it can be keyed as a library override", "LINKED")
             box.operator("soliloquy.override_character", icon="LIBRARY_DATA_OVERRIDE")
+        self._make_shapes(control)
         row = self.layout.row(align=True)
         row.operator("soliloquy.auto_map", icon="SHADERFX")
         row.menu("SOLILOQUY_MT_mappings", text="", icon="PRESET")
@@ -144,6 +155,28 @@ class SOLILOQUY_PT_character(_Panel, bpy.types.Panel):
             if len(meshes) > 1:
                 row.operator("soliloquy.remove_character_mesh", text="", icon="X", emboss=False).index = i
         column.operator("soliloquy.add_character_meshes", icon="ADD")
+
+    def _make_shapes(self, control: bpy.types.Object) -> None:
+        """For a mesh without keys: points, the preview, and what to do with it."""
+        try:
+            shapes.need_bare(control)
+        except SceneProblem:
+            return
+        box = self.layout.box().column(align=True)
+        preview = shapes.preview_of(control)
+        if preview is not None:
+            settings = character.settings_of(control)
+            box.label(text="Look at the new shapes", icon="HIDE_OFF")
+            box.prop_search(settings, "preview_shape", preview.data.shape_keys, "key_blocks", text="")
+            box.prop(settings, "preview_value", slider=True)
+            row = box.row(align=True)
+            row.operator("soliloquy.apply_shapes", icon="CHECKMARK")
+            row.operator("soliloquy.discard_shapes", icon="X")
+            return
+        picked = len(shapes.picks(control))
+        box.label(text="No shape keys yet", icon="INFO")
+        box.operator("soliloquy.pick_points", icon="EYEDROPPER", text=f"Pick Points ({picked} of {len(shapes.MARKS)})")
+        box.operator("soliloquy.make_shapes", icon="SHAPEKEY_DATA")
 
     def _result(self, context: bpy.types.Context, rows: tuple[mapping.Row, ...]) -> None:
         """How much is served, and what is not."""

@@ -132,6 +132,7 @@ def test_an_open_mouth_or_a_jaw_without_key_gives_no_lips():
     apart[:, 2] += np.where(rest[:, 2] < 0, -0.02, 0.0)
     assert closure.find_lip_pairs(apart, offsets["jawOpen"]) is None
     assert closure.find_lip_pairs(rest, np.zeros_like(rest)) is None
+    assert closure.find_lip_pairs(rest, np.ones_like(rest)) is None, "a key that moves everything"
 
 
 def performance(count=200, seed=3):

@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 from in_blender import main
-from stage import fresh, stage_engine, write_voice
+from stage import fresh, stage_engine, vertices, write_voice
 
 import blender_addon
 
@@ -17,7 +17,7 @@ from blender_addon.convert.curves import Keys  # noqa: E402
 from blender_addon.convert.mapping import Row, Target  # noqa: E402
 from blender_addon.convert.names import ARKIT, EXTRA  # noqa: E402
 from blender_addon.ops.character import preset_folder  # noqa: E402
-from blender_addon.scene import SceneProblem, character, fcurves, find, nla, take  # noqa: E402
+from blender_addon.scene import SceneProblem, character, fcurves, find, nla, shapes, take  # noqa: E402
 
 NAMES = (*ARKIT, *EXTRA)
 
@@ -583,24 +583,89 @@ def check_residual_shapes_are_keyed_on_our_own_keys():
 
 
 def check_choosing_says_what_to_select():
-    scene = fresh()
-    for make in (lambda: None, lambda: bpy.data.objects.new("cube", bpy.data.meshes.new("cube"))):
-        ob = make()
-        if ob is not None:
-            scene.collection.objects.link(ob)
-            bpy.context.view_layer.objects.active = ob
-        try:
-            bpy.ops.soliloquy.use_character()
-        except RuntimeError as error:
-            assert "Select a mesh with shape keys" in str(error)
-        else:
-            raise AssertionError("nothing was chosen")
+    fresh()
+    try:
+        bpy.ops.soliloquy.use_character()
+    except RuntimeError as error:
+        assert "Select a mesh" in str(error)
+    else:
+        raise AssertionError("nothing was chosen")
     body, rig = mesh_with("body", list(ARKIT)), rig_with(["jaw", "head"])
     body.modifiers.new("Armature", "ARMATURE").object = rig
     control = use(rig)
     assert find.head_of(control) == body, "an armature stands for its meshes"
     [turn] = [r for r in character.rows_of(control) if r.target.channel == mapping.TURN]
     assert (turn.source, turn.target.name, turn.target.object) == ("neck", "head", "rig")
+
+
+# A mesh without keys
+
+
+def check_shapes_are_made_looked_at_and_applied():
+    fresh()
+    stage_engine()
+    rng = np.random.default_rng(0)
+    data = bpy.data.meshes.new("bare")
+    data.from_pydata(rng.normal(0, 0.1, (30, 3)).tolist(), [], [(i, i + 1, i + 2) for i in range(28)])
+    ob = bpy.data.objects.new("bare", data)
+    bpy.context.scene.collection.objects.link(ob)
+    ob.location, ob.rotation_euler, ob.scale = (1.0, 2.0, 3.0), (0.0, 0.0, 0.4), (0.5, 0.5, 0.5)
+    control = use(ob)
+    assert character.rows_of(control) == () and not bpy.ops.soliloquy.make_shapes.poll()
+    try:
+        bpy.ops.soliloquy.make_shapes()
+    except RuntimeError as error:
+        assert "Pick the outer corner" in str(error)
+    for i, mark in enumerate(shapes.MARKS):
+        shapes.set_pick(control, mark, data.vertices[i].co)
+    assert bpy.ops.soliloquy.make_shapes() == {"FINISHED"}
+    preview = shapes.preview_of(control)
+    assert data.shape_keys is None and ob.hide_get() and len(preview.data.shape_keys.key_blocks) == 53
+    bpy.context.view_layer.update()
+    world = np.array(ob.matrix_world)
+    rest = np.array([v.co for v in data.vertices], np.float64)
+    # The stage engine answers (k + 1) mm up for shape k, and heard the picks where they are in the world.
+    jaw = ARKIT.index("jawOpen")
+    settings = character.settings_of(control)
+    settings.preview_shape, settings.preview_value = "jawOpen", 0.5
+    moved = vertices(preview) @ world[:3, :3].T + world[:3, 3]
+    lift = moved - (rest @ world[:3, :3].T + world[:3, 3])
+    assert np.abs(lift - [0, 0, 0.0005 * (jaw + 1)]).max() < 1e-6
+    assert bpy.ops.soliloquy.discard_shapes() == {"FINISHED"}
+    assert shapes.preview_of(control) is None and not ob.hide_get() and data.shape_keys is None
+    bpy.ops.soliloquy.make_shapes()
+    assert bpy.ops.soliloquy.apply_shapes() == {"FINISHED"}
+    assert [b.name for b in data.shape_keys.key_blocks][1:] == list(ARKIT)
+    assert mapping.served(character.rows_of(control)) == 52 and not ob.hide_get()
+    assert len(bpy.data.meshes) == 1 and shapes.preview_of(control) is None
+    take.write(control, performance())
+    assert not bpy.ops.soliloquy.make_shapes.poll(), "a mesh with keys is left alone"
+
+
+def check_a_linked_mesh_gets_no_keys():
+    with tempfile.TemporaryDirectory() as folder:
+        fresh()
+        data = bpy.data.meshes.new("bare")
+        data.from_pydata([(0, 0, 0), (1, 0, 0), (0, 1, 0)], [], [(0, 1, 2)])
+        ob = bpy.data.objects.new("bare", data)
+        bpy.context.scene.collection.objects.link(ob)
+        path = Path(folder, "a.blend")
+        bpy.ops.wm.save_as_mainfile(filepath=str(path), check_existing=False)
+        fresh()
+        with bpy.data.libraries.load(str(path), link=True) as (_, into):
+            into.objects = ["bare"]
+        linked = bpy.data.objects["bare"]
+        bpy.context.scene.collection.objects.link(linked)
+        control = use(linked)
+        for mark in shapes.MARKS:
+            shapes.set_pick(control, mark, (0, 0, 0))
+        try:
+            bpy.ops.soliloquy.make_shapes()
+        except RuntimeError as error:
+            assert "append it instead" in str(error)
+        else:
+            raise AssertionError("a linked mesh was taken")
+        assert linked.data.shape_keys is None
 
 
 main(globals())
