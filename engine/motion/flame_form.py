@@ -71,7 +71,9 @@ def flame_form(
     _part(lips, expression, jaw, parting, wanted_gap(voice, held))
     _seal(lips, expression, jaw, ways, allowed_gap(closure), closure)
     turned[:, _JAW] = jaw
-    lids = np.stack([weights[:, head.shape_index[f"eyeBlink{side}"]] for side in ("Left", "Right")], 1)
+    columns = [head.expression_names.index(n) for n in ("eyelid_left", "eyelid_right") if n in head.expression_names]
+    blinks = [weights[:, head.shape_index[f"eyeBlink{side}"]] for side in ("Left", "Right")]
+    lids = np.clip(expression[:, columns] if len(columns) == 2 else np.stack(blinks, 1), 0.0, 1.0)
     return FlameTrack(
         head.flame_version, np.zeros(0, np.float32), expression.astype(np.float32), turned.astype(np.float32),
         np.zeros((len(arkit), 3), np.float32), lids.astype(np.float32),

@@ -15,7 +15,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def results():
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
     import flame_like
 
     return in_blender.run("checks_flame", flame_like.prepared()[2])

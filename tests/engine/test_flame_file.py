@@ -3,13 +3,10 @@
 import os
 import pickle
 import sys
-from pathlib import Path
 
+import flame_like
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
-import flame_like
 
 from engine.core.errors import BadFile, BadInput
 from engine.head.flame.file import looks_like_flame, read_flame
@@ -81,9 +78,9 @@ class Gadget:
 
 def gadgets(mark):
     yield "posix.system|nt.system", Gadget(os.system, f"echo x > {mark}")
-    yield "builtins.eval", Gadget(eval, f"open({str(mark)!r}, 'w').close()")
-    yield "builtins.open|io.open", Gadget(open, str(mark), "w")
-    yield "builtins.getattr", Gadget(getattr, np, "load")
+    yield "(builtins|__builtin__).eval", Gadget(eval, f"open({str(mark)!r}, 'w').close()")
+    yield "(_io|io|builtins|__builtin__).open", Gadget(open, str(mark), "w")
+    yield "(builtins|__builtin__).getattr", Gadget(getattr, "x", "format")
     yield "numpy.load|numpy.lib", Gadget(np.load, str(mark))
 
 

@@ -2,15 +2,11 @@
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
+import flame_like
 import numpy as np
 import pytest
-
-HERE = Path(__file__).resolve()
-sys.path.insert(0, str(HERE.parents[1] / "fakes"))
-import flame_like
 
 from engine.core.anatomy import Head
 from engine.core.names import PARENTS
@@ -50,7 +46,7 @@ def parameters():
 
 
 def test_vertices_are_those_of_body_models(head):
-    golden = json.loads((HERE.parents[1] / "golden" / "flame_skinning.json").read_text())
+    golden = json.loads((Path(__file__).resolve().parents[1] / "golden" / "flame_skinning.json").read_text())
     rows = np.linspace(0, 5022, 9).astype(int)
     shape, expression, pose = parameters()
     for i, wanted in enumerate(golden["vertices"]):

@@ -180,9 +180,9 @@ def _with_brows(ours: Head) -> np.ndarray:
     from scipy.spatial import cKDTree
 
     out = ours.albedo.astype(np.float64)
-    hairs = np.concatenate([ours.parts[name] for name in ("brow_left", "brow_right") if name in ours.parts] or [[]])
-    if len(hairs):
-        hairs, skin = hairs.astype(np.int64), ours.parts["skin"]
+    brows = [ours.parts[name] for name in ("brow_left", "brow_right") if name in ours.parts]
+    if brows:
+        hairs, skin = np.concatenate(brows), ours.parts["skin"]
         apart = cKDTree(ours.template[hairs]).query(ours.template[skin])[0]
         share = _BROW_PAINT * np.clip((_BROW_M[1] - apart) / (_BROW_M[1] - _BROW_M[0]), 0, 1)[:, None]
         out[skin] = (1 - share) * out[skin] + share * ours.albedo[hairs].mean(0)

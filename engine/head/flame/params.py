@@ -77,9 +77,11 @@ def read_params(
         raise BadInput(
             f"{path.name} does not tell which FLAME its numbers are of: add --version ({', '.join(VERSIONS)})"
         )
-    if said != head.flame_version or version not in (None, said):
+    if version not in (None, said):
+        raise BadInput(f"{path.name} says that its numbers are of FLAME {said}, not {version}: leave --version out")
+    if said != head.flame_version:
         raise BadInput(
-            f"{path.name} holds parameters of FLAME {said}, not of {version or head.flame_version}: the same "
+            f"{path.name} holds parameters of FLAME {said}, not of {head.flame_version} as '{head.name}': the same "
             "numbers are another face there; use a head of that version"
         )
     expr = raw["expr"].reshape(-1, raw["expr"].shape[-1])

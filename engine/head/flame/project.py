@@ -56,11 +56,11 @@ class _Fit:
     def posed(self, expression: np.ndarray, jaw: np.ndarray) -> np.ndarray:
         """Skin vertices [s, 3] for coefficients and the jaw's axis-angle [3]."""
         shaped = self.model.template + self.model.expression @ expression[:EXPRESSIONS]
+        shaped[self.skin] += self.basis[:, :, EXPRESSIONS:] @ expression[EXPRESSIONS:]
         joints = self.model.regressor @ shaped
         pose = np.zeros((1, POSE))
         pose[0, 3 * JAW : 3 * JAW + 3] = jaw
-        points = shaped[self.skin] + (self.basis[:, :, EXPRESSIONS:] @ expression[EXPRESSIONS:])
-        points = points + self.model.posedirs[self.skin] @ _features(pose)
+        points = shaped[self.skin] + self.model.posedirs[self.skin] @ _features(pose)
         moves = lbs.joint_transforms(joints[None], pose, (-1, 0, 1, 1, 1))
         return lbs.skin_reference(points[None], moves, self.model.weights[self.skin])[0]
 
@@ -204,11 +204,14 @@ def _leftovers(
     fit: _Fit, kept: list[str], names: tuple[str, ...], shapes: np.ndarray, made: _Made, lips: np.ndarray
 ) -> tuple[list[str], np.ndarray]:
     """Names and offsets [c, s, 3] of the residuals worth a column; those of lip contacts only round the lips."""
-    found, values = [], []
-    for name in kept:
+    found: list[str] = []
+    values: list[np.ndarray] = []
+    for name in sorted(kept, key=lambda n: n == "mouthClose"):
         k = names.index(name)
         wanted, got, jaw = _wanted_and_got(fit, k, names, shapes, made)
         left = np.linalg.solve(fit.blend(jaw), (wanted - got)[..., None])[..., 0]
+        if name == "mouthClose" and "jawOpen" in found:
+            left = left - values[found.index("jawOpen")]  # the open jaw brings its own along
         if name in CONTACTS:
             left = left * lips[:, None]
         if np.abs(left).max() * MM > _KEPT_MM:
