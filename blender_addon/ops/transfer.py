@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
+import gpu
 import numpy as np
 from bpy_extras import view3d_utils
+from gpu_extras.batch import batch_for_shader
+from mathutils import Vector
 
 from ..convert.arrays import open_arrays
 from ..link import shared
@@ -55,6 +58,8 @@ class SOLILOQUY_OT_pick_points(bpy.types.Operator):
             return {"CANCELLED"}
         self._control = bare(context).name
         self._left = list(shapes.MARKS)
+        self._drawn = bpy.types.SpaceView3D.draw_handler_add(draw_picks, (self._control,), "WINDOW", "POST_VIEW")
+        context.window.cursor_modal_set("CROSSHAIR")
         context.window_manager.modal_handler_add(self)
         self._ask(context)
         return {"RUNNING_MODAL"}
@@ -93,12 +98,36 @@ class SOLILOQUY_OT_pick_points(bpy.types.Operator):
             f"{number} of {len(shapes.MARKS)}: click {words}   (Backspace: once more, Esc: stop)"
         )
         context.area.header_text_set(f"{number} of {len(shapes.MARKS)}: click {words}")
+        context.area.tag_redraw()
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Blender closes, or another file is loaded."""
+        self._end(context, set())
 
     def _end(self, context: bpy.types.Context, outcome: set[str]) -> set[str]:
+        bpy.types.SpaceView3D.draw_handler_remove(self._drawn, "WINDOW")
+        context.window.cursor_modal_restore()
         context.workspace.status_text_set(None)
         context.area.header_text_set(None)
         context.area.tag_redraw()
         return outcome
+
+
+def draw_picks(control_name: str) -> None:
+    """The picked points as dots, drawn over everything, while the operator runs."""
+    control = bpy.data.objects.get(control_name)
+    mesh = find.head_of(control) if control is not None else None
+    spots = [mesh.matrix_world @ Vector(place) for place in shapes.picks(control).values()] if mesh is not None else []
+    if not spots:
+        return
+    shader = gpu.shader.from_builtin("UNIFORM_COLOR" if bpy.app.version >= (4, 0) else "3D_UNIFORM_COLOR")
+    batch = batch_for_shader(shader, "POINTS", {"pos": spots})
+    gpu.state.point_size_set(9.0)
+    gpu.state.depth_test_set("NONE")
+    shader.bind()
+    shader.uniform_float("color", (1.0, 0.55, 0.1, 1.0))
+    batch.draw(shader)
+    gpu.state.point_size_set(1.0)
 
 
 def hit(

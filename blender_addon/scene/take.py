@@ -55,6 +55,8 @@ def check(control: bpy.types.Object) -> bpy.types.Object:
     if character.rows_of(control):
         character.check(control)
         return mesh
+    if mesh.data.shape_keys is None:
+        raise SceneProblem(f"'{mesh.name}' has no shape keys yet: pick points and make shapes in My Character")
     if not find.shape_keys(mesh):
         raise SceneProblem(
             f"'{mesh.name}' has no shape keys with ARKit's names (jawOpen, mouthSmileLeft, ...): "
