@@ -14,7 +14,7 @@ from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_json
 
 LEAST = 6  # marks that fix position, turn and size with some to spare against a slip of the hand
-FLAT = 0.02  # ratio of the marks' third extent to their first below which they lie in a plane: the turn is then unsure
+DOUBT = 0.09  # radians
 # Marks that mean the same spot on everyone; iBUG's jaw line and brows are where each annotator sees them.
 SHARED68 = tuple(range(27, 68))
 
@@ -120,6 +120,16 @@ def _check_sides(picks: Mapping[str, object], places: Mapping[str, np.ndarray]) 
         other = name.replace("_left", "_right")
         if name.endswith("_left") and other in places and places[name][0] <= places[other][0]:
             raise BadInput(f"'{name}' and '{other}' look swapped: left is the subject's left, not the viewer's")
+
+
+def believed(turn: np.ndarray) -> np.ndarray:
+    """A rotation without its first DOUBT radians: the marks of two people who both look straight ahead are turned
+    against each other by that much, because one has the longer nose or the higher brow."""
+    from scipy.spatial.transform import Rotation
+
+    vector = Rotation.from_matrix(turn).as_rotvec()
+    angle = float(np.linalg.norm(vector))
+    return Rotation.from_rotvec(vector * max(0.0, 1 - DOUBT / max(angle, 1e-9))).as_matrix()
 
 
 def align(source: Head, rows: np.ndarray, places: np.ndarray) -> Similarity:

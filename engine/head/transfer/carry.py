@@ -39,7 +39,7 @@ class Correspondence:
 
 
 def correspond(registered: Surface, target: Surface, allowed: np.ndarray) -> Correspondence:
-    """Nearest places of alike direction on the registered source. allowed [v] bool: target vertices that may have one."""
+    """Nearest places of alike direction on the registered source; only for target vertices allowed [v] bool."""
 
     def trust_of(distance: np.ndarray) -> np.ndarray:
         return np.clip((LOST_M - distance) / (LOST_M - SURE_M), 0, 1)

@@ -12,13 +12,25 @@ import numpy as np
 
 from engine.head.transfer.surface import Surface, edges_of
 
-STATIONS = 33
-INSET = 0.06  # of the eye's width at either corner where upper and lower lid cannot be told apart
+SCAN, BEYOND = 61, 0.12  # planes tried, and how far past the expected corners (part of the width) they reach
+OPEN_M = 0.0012  # a narrower opening is the corner's fold
+CORNER_M = 0.002  # where the opening is lower than this, upper and lower lid cannot be told apart
+FEW = 8  # planes that an eye's opening must be seen on
 AROUND_M = 0.028  # metres round the eye's centre within which a vertex may be lid
-CLEAR_M = 0.0003
-LEFT_OPEN_M = 0.00005  # a closed blink keeps the rims this far apart: they meet and do not cross
-ROUNDS = 8
-FADE_M = 0.010
+LEFT_OPEN_M = 0.00005  # a blink that has to be closed keeps the rims this far apart: they meet and do not cross
+# A blink may come with its lids pressed into each other by this much (the default head's are, by up to 0.9 mm: the
+# upper one lies over the lower); deeper ones are pulled back to it. In any other shape lids that pass by 0.1 mm are.
+PRESSED_M, PASSED_M = 0.0009, 0.0001
+ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The opening's ends [3] on the plane at x."""
+
+    x: float
+    upper: np.ndarray
+    lower: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -29,11 +41,11 @@ class Opening:
     x: np.ndarray
     upper: np.ndarray
     lower: np.ndarray
+    edges: np.ndarray
     is_upper: np.ndarray
     near: np.ndarray
     centre: np.ndarray
     radius: float
-    edges: np.ndarray
 
 
 def find_opening(
@@ -48,113 +60,124 @@ def find_opening(
     width = outer[0] - inner[0]
     if len(edges) < 20 or abs(width) < 1e-4:
         return None
-    stations = inner[0] + width * np.linspace(INSET, 1 - INSET, STATIONS)
-    middle = inner[1:] + np.linspace(INSET, 1 - INSET, STATIONS)[:, None] * (outer - inner)[1:]
-    found = [_ends(points, edges, x, centre, at) for x, at in zip(stations, middle, strict=True)]
-    good = [i for i, ends in enumerate(found) if ends is not None]
-    if len(good) < STATIONS // 2:
+    part = np.linspace(-BEYOND, 1 + BEYOND, SCAN)
+    middle = inner + part[:, None] * (outer - inner)
+    found = [_ends(points, edges, at[0], centre, at[1:]) for at in middle]
+    run = _run([ends is not None for ends in found])
+    if len(run) < FEW:
         return None
-    upper = np.array([found[i][0] for i in good])  # type: ignore[index]
-    lower = np.array([found[i][1] for i in good])  # type: ignore[index]
-    order = np.argsort(upper[:, 0])
-    upper, lower = upper[order], lower[order]
+    rows = sorted((ends for i in run if (ends := found[i]) is not None), key=lambda ends: ends.x)
+    x = np.array([ends.x for ends in rows])
+    upper, lower = np.array([ends.upper for ends in rows]), np.array([ends.lower for ends in rows])
     rim = np.concatenate([upper, lower])
     radius = float(np.percentile(np.linalg.norm(rim - centre, axis=1), 10))
-    x = upper[:, 0]
     angle = np.arctan2(points[:, 1] - centre[1], points[:, 2] - centre[2])
     level = 0.5 * (_angle(upper, centre) + _angle(lower, centre))
     is_upper = (angle > np.interp(points[:, 0], x, level)).astype(float)
-    return Opening(x, upper, lower, is_upper, near, centre, radius, edges)
+    return Opening(x, upper, lower, edges, is_upper, near, centre, radius)
 
 
 def _angle(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
     return np.arctan2(points[..., 1] - centre[1], points[..., 2] - centre[2])
 
 
-def _crossings(points: np.ndarray, edges: np.ndarray, x: float) -> np.ndarray:
-    """[c, 3] where edges cross the upright plane at x."""
+def _ends(points: np.ndarray, edges: np.ndarray, x: float, centre: np.ndarray, middle: np.ndarray) -> _Ends | None:
+    """The ends of the opening on one plane: the widest gap in direction from the eye's centre, next to the line of the
+    corners (middle [2]: y, z)."""
     a, b = points[edges[:, 0]], points[edges[:, 1]]
-    cut = (a[:, 0] - x) * (b[:, 0] - x) < 0
-    a, b = a[cut], b[cut]
-    t = (x - a[:, 0]) / (b[:, 0] - a[:, 0])
-    return a + t[:, None] * (b - a)
-
-
-def _ends(
-    points: np.ndarray, edges: np.ndarray, x: float, centre: np.ndarray, middle: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """(upper, lower) ends [3] of the opening on one plane: the widest gap in direction from the eye's centre, next to
-    the line of the corners (middle [2]: y, z)."""
-    at = _crossings(points, edges, x)
-    if len(at) < 4:
+    cut = np.flatnonzero((a[:, 0] - x) * (b[:, 0] - x) < 0)
+    if len(cut) < 4:
         return None
+    part = (x - a[cut, 0]) / (b[cut, 0] - a[cut, 0])
+    at = a[cut] + part[:, None] * (b[cut] - a[cut])
     angle = _angle(at, centre)
     order = np.argsort(angle)
-    angle, at = angle[order], at[order]
+    cut, part, angle, at = cut[order], part[order], angle[order], at[order]
     gaps = np.diff(angle)
     aim = np.arctan2(middle[0] - centre[1], middle[1] - centre[2])
     between = 0.5 * (angle[1:] + angle[:-1])
-    score = gaps - 0.5 * np.maximum(np.abs(between - aim) - 0.5 * gaps, 0)
-    k = int(np.argmax(score))
-    return (at[k + 1], at[k]) if gaps[k] > 0.02 else None
+    k = int(np.argmax(gaps - 0.5 * np.maximum(np.abs(between - aim) - 0.5 * gaps, 0)))
+    # The ends of a true opening lie about as far from the ball's middle as each other.
+    far = np.linalg.norm(at[[k, k + 1]] - centre, axis=1)
+    if np.linalg.norm(at[k + 1] - at[k]) < OPEN_M or far.max() > 1.12 * far.min() or abs(between[k] - aim) > 0.5:
+        return None
+    return _Ends(x, at[k + 1], at[k])
 
 
-def rims(eye: Opening, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Heights [s] of the upper lid's lowest and the lower lid's highest place on each plane, NaN where one is cut by
-    none; points [v, 3]: the mesh in any state."""
-    high, low = np.full(len(eye.x), np.nan), np.full(len(eye.x), np.nan)
+def _run(good: list[bool]) -> list[int]:
+    """The longest unbroken run of True, as indices."""
+    best: list[int] = []
+    now: list[int] = []
+    for i, yes in enumerate(good):
+        now = [*now, i] if yes else []
+        best = now if len(now) > len(best) else best
+    return best
+
+
+def gap(eye: Opening, points: np.ndarray) -> np.ndarray:
+    """[s] metres from the lower lid's highest to the upper lid's lowest place on each plane, where the mesh stands at
+    points [v, 3]; negative: one has passed the other. 0 on planes that cut only one lid."""
     both = eye.is_upper[eye.edges]
-    upper_edges, lower_edges = eye.edges[both.min(1) > 0.5], eye.edges[both.max(1) < 0.5]
+    upper, lower = eye.edges[both.min(1) > 0.5], eye.edges[both.max(1) < 0.5]
+    out = np.zeros(len(eye.x))
     for i, x in enumerate(eye.x):
-        top, bottom = _crossings(points, upper_edges, x), _crossings(points, lower_edges, x)
+        top, bottom = _heights(points, upper, x), _heights(points, lower, x)
         if len(top) and len(bottom):
-            high[i], low[i] = top[:, 1].min(), bottom[:, 1].max()
-    return high, low
+            out[i] = top.min() - bottom.max()
+    return out
+
+
+def _heights(points: np.ndarray, edges: np.ndarray, x: float) -> np.ndarray:
+    """Heights at which edges cross the upright plane at x."""
+    a, b = points[edges[:, 0]], points[edges[:, 1]]
+    cut = (a[:, 0] - x) * (b[:, 0] - x) < 0
+    a, b = a[cut], b[cut]
+    return a[:, 1] + (x - a[:, 0]) / (b[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
 
 
 def close_blink(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
-    """Scale the upper lid's way in a blink's offsets [v, 3] plane by plane until it meets the lower lid, in place.
+    """Scale the upper lid's way in a blink's offsets [v, 3] plane by plane until its rim meets the lower one, in place.
 
-    Returns the widest gap left, metres (rims crossing count as negative).
+    Returns the widest gap left, metres.
     """
     moves = np.flatnonzero(eye.near & (eye.is_upper > 0.5) & (offsets[:, 1] < 0))
+    open_m = eye.upper[:, 1] - eye.lower[:, 1]
+    inside = open_m > CORNER_M
     if not len(moves):
-        return float(np.ptp(np.concatenate([eye.upper[:, 1], eye.lower[:, 1]])))
-    gap = np.zeros(len(eye.x))
+        return float(open_m.max())
+    # Full inside the opening, fading past its corners: beyond them there is no rim to close.
+    fade = 0.2 * (eye.x[-1] - eye.x[0])
+    past = np.maximum(np.maximum(eye.x[0] - points[moves, 0], points[moves, 0] - eye.x[-1]), 0)
+    share = np.clip(1 - past / fade, 0, 1)
     for _ in range(ROUNDS):
-        high, low = rims(eye, points + offsets)
-        gap = high - low - LEFT_OPEN_M
-        way = np.maximum(np.interp(eye.x, eye.x, eye.upper[:, 1]) - high, 0.001)
-        known = np.isfinite(gap)
-        if not known.any() or np.abs(gap[known]).max() < 3e-5:
+        left = gap(eye, points + offsets) - LEFT_OPEN_M
+        left = inside * np.where(left > 0, left, np.minimum(left + PRESSED_M, 0))
+        if np.abs(left).max() < 3e-5:
             break
-        factor = 1 + np.interp(eye.x, eye.x[known], gap[known]) / np.where(known, way, 1)
-        factor = _smooth(np.clip(np.where(np.isfinite(factor), factor, 1.0), 0.3, 3.0))
-        offsets[moves] *= np.interp(points[moves, 0], eye.x, factor)[:, None]
+        way = np.maximum(open_m - left, 0.0015)
+        factor = _smooth(np.clip(1 + left / way, 0.5, 2.0)) - 1
+        offsets[moves] *= (1 + share * np.interp(points[moves, 0], eye.x, factor))[:, None]
         keep_off(eye, points, offsets)
-    high, low = rims(eye, points + offsets)
-    return float(np.nanmax(high - low, initial=0.0)) if np.isfinite(high).any() else 0.0
+    return float(np.maximum(gap(eye, points + offsets) * inside, 0).max())
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    return np.convolve(np.pad(values, 1, mode="edge"), [0.2, 0.6, 0.2], mode="valid")
+    return np.convolve(np.pad(values, 1, mode="edge"), [0.1, 0.8, 0.1], mode="valid")
 
 
 def uncross(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
-    """Push lids that pass through each other in a shape back to touching, in place; the crossing left, metres."""
+    """Push lids whose rims pass through each other in a shape back to touching, in place; the crossing left, metres."""
     fault = 0.0
-    rest_high, rest_low = rims(eye, points)
-    apart = np.isfinite(rest_high) & (rest_high - rest_low > CLEAR_M)  # elsewhere lies the corner, where lids join
+    inside = eye.upper[:, 1] - eye.lower[:, 1] > CORNER_M
     for _ in range(ROUNDS):
-        high, low = rims(eye, points + offsets)
-        cross = np.where(apart & np.isfinite(high), np.minimum(high - low - LEFT_OPEN_M, 0), 0)
+        cross = inside * np.minimum(gap(eye, points + offsets) + PASSED_M, 0)
         fault = float(-cross.min())
         if fault < 2e-5:
             break
         push = 0.5 * np.interp(points[:, 0], eye.x, cross, left=0, right=0)
         distance = np.minimum(
-            np.linalg.norm(points[:, None, :] - eye.upper[None, ::4], axis=2).min(1),
-            np.linalg.norm(points[:, None, :] - eye.lower[None, ::4], axis=2).min(1),
+            np.linalg.norm(points[:, None, :] - eye.upper[None, ::2], axis=2).min(1),
+            np.linalg.norm(points[:, None, :] - eye.lower[None, ::2], axis=2).min(1),
         )
         fade = np.exp(-0.5 * (distance / 0.004) ** 2) * eye.near
         offsets[:, 1] -= push * fade * np.where(eye.is_upper > 0.5, 1, -1)
@@ -162,15 +185,13 @@ def uncross(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
 
 
 def keep_off(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> None:
-    """Push lid skin that a shape brings under the ball's surface back out, in place. Skin that lay deeper in the
-    neutral face (the lids' inner side) may stay as deep as it was."""
+    """Push lid skin that a shape brings under the ball's surface back out, in place. Skin that lies deeper in the
+    neutral face (the lids' inner side, the socket) is left alone."""
     rows = np.flatnonzero(eye.near & (np.abs(offsets).max(1) > 1e-7))
     if not len(rows):
         return
     spoke = points[rows] + offsets[rows] - eye.centre
     distance = np.linalg.norm(spoke, axis=1)
     before = np.linalg.norm(points[rows] - eye.centre, axis=1)
-    least = np.minimum(before, eye.radius + CLEAR_M)
-    inside = before < eye.radius - 0.002  # socket, not lid
-    short = np.where(inside, 0, np.maximum(least - distance, 0))
+    short = np.where(before < eye.radius, 0, np.maximum(eye.radius - distance, 0))
     offsets[rows] += (short / np.maximum(distance, 1e-9))[:, None] * spoke

@@ -9,10 +9,14 @@ import numpy as np
 from engine.head.transfer.surface import Surface
 
 REGION_M = 0.016  # how far from the mouth's line a vertex counts as lip
-PAIR_M = 0.0045  # lips this near in the neutral face are facing each other
+PAIR_M = 0.0045  # lips this near in the neutral face may face each other ...
+BESIDE_M, MARGIN_M = 0.002, 0.0004  # ... if no pair within the first along the mouth is nearer by the second
 FACING_M = 0.003  # of places that slid past each other only those nearer than this (across) can collide
 REACH_M, SPREAD_M = 0.0055, 0.0025  # how far a correction fades into the lip, and how smooth it is along it
 SHUT_M = 0.00015  # a source shape that parts its lips less than this keeps them shut
+PASSED_M = 0.0001
+SLACK_M = 0.0004  # by which lips that are to stay shut may part or press: the red border is soft
+THROUGH_M = 0.0005  # and one that brings them nearer than they are by more than this means to
 ROUNDS = 12
 
 
@@ -58,12 +62,21 @@ def find_lips(surface: Surface, skin: np.ndarray, line: np.ndarray, opened: np.n
     found = np.unique(np.concatenate(pairs), axis=0)
     if not len(found):
         return None
+    found = _nearest_only(points, found)
     between = points[found[:, 0]] - points[found[:, 1]]
     across = np.hypot(between[:, 0], between[:, 2])
     return Lips(
         upper, lower, found, between[:, 1], across,
         _spread(points[upper], points[found[:, 0]]), _spread(points[lower], points[found[:, 1]]),
     )  # fmt: skip
+
+
+def _nearest_only(points: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Pairs [p, 2] that are about as near as lips come at their place along the mouth: the line of contact."""
+    far = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
+    x = points[pairs].mean(1)[:, 0]
+    beside = np.abs(x[:, None] - x[None]) < BESIDE_M
+    return pairs[far < np.where(beside, far[None], np.inf).min(1) + MARGIN_M]
 
 
 def _spread(region: np.ndarray, rim: np.ndarray) -> np.ndarray:
@@ -102,7 +115,7 @@ def _fault(lips: Lips, points: np.ndarray, offsets: np.ndarray, shut: bool) -> n
     moved = offsets[up] - offsets[low]
     gap = lips.gap + moved[:, 1]
     if shut:
-        return moved[:, 1]
+        return np.sign(moved[:, 1]) * np.maximum(np.abs(moved[:, 1]) - SLACK_M, 0)
     now = points[up] + offsets[up] - points[low] - offsets[low]
     facing = np.hypot(now[:, 0], now[:, 2]) < np.maximum(FACING_M, lips.across)
-    return np.where(facing, np.minimum(gap - np.minimum(lips.gap, 0.0001), 0.0), 0.0)
+    return np.where(facing, np.minimum(gap - np.minimum(lips.gap, 0.0) + PASSED_M, 0.0), 0.0)

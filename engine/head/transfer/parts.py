@@ -115,16 +115,16 @@ def rigid_motion(rest: np.ndarray, moved: np.ndarray) -> Similarity:
 
 
 def inner_offsets(
-    source: Head, name: str, sim: Similarity, size: float, pieces: Pieces, points: np.ndarray
+    source: Head, name: str, sim: Similarity, carry: Similarity, pieces: Pieces, points: np.ndarray
 ) -> np.ndarray:
     """[n, 3] offsets of the inner vertices in shape `name`: the lower teeth's rigid motion by their share in the jaw,
-    and the source tongue's own offsets where there is a tongue. points [n, 3]: those vertices; size: of offsets."""
+    and the source tongue's own offsets where there is a tongue. points [n, 3]: those vertices; carry: of offsets."""
     shape = source.shapes[source.shape_index[name]].astype(np.float64)
     out = np.zeros((len(points), 3))
     teeth = source.parts.get("teeth_lower")
     if teeth is not None and np.abs(shape[teeth]).max(initial=0) > 1e-5:
         rest = sim(source.template[teeth].astype(np.float64))
-        motion = rigid_motion(rest, rest + size * sim.offsets(shape[teeth]) / sim.scale)
+        motion = rigid_motion(rest, rest + carry(shape[teeth]))
         out += pieces.jaw[:, None] * (motion(points) - points)
     rows = source.parts.get("tongue")
     if name in TONGUE and rows is not None and pieces.tongue.any():
@@ -139,6 +139,6 @@ def inner_offsets(
         distance, at = cKDTree(rest).query(low + unit * (high - low), k=min(6, len(rows)))
         weight = 1 / np.maximum(distance, 1e-5)
         weight /= weight.sum(1, keepdims=True)
-        moved = np.einsum("nk,nkc->nc", weight, size * sim.offsets(shape[rows])[at] / sim.scale)
+        moved = np.einsum("nk,nkc->nc", weight, carry(shape[rows])[at])
         out[is_tongue] += pieces.tongue[is_tongue, None] * moved
     return out

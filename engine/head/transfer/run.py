@@ -15,7 +15,7 @@ from engine.core.names import ARKIT, EXTRA
 from engine.core.progress import SILENT, Reporter
 from engine.core.units import MM
 from engine.head.transfer import carry, lids, lips, parts
-from engine.head.transfer.align import Similarity, align, pairs
+from engine.head.transfer.align import Similarity, align, believed, pairs
 from engine.head.transfer.register import register
 from engine.head.transfer.rig import rigged
 from engine.head.transfer.surface import Surface
@@ -29,7 +29,8 @@ BIGGEST_MM = 3.0  # mean distance of the registered face from the mesh beyond wh
 @dataclass(frozen=True)
 class Bent:
     """The source on the target. skin [n]: numbers of the source's vertices; rest, registered [n, 3]; trust [n];
-    triangles [m, 3] into them; sim: the alignment; size: of offsets."""
+    triangles [m, 3] into them; sim: the alignment; carry: of offsets
+    (rotation and size)."""
 
     skin: np.ndarray
     rest: np.ndarray
@@ -37,7 +38,7 @@ class Bent:
     trust: np.ndarray
     triangles: np.ndarray
     sim: Similarity
-    size: float
+    carry: Similarity
 
     def place(self, source: Head, name: str) -> np.ndarray:
         """[3]: where a mark of the source went."""
@@ -81,6 +82,9 @@ def _bend(source: Head, target: Head, surface: Surface, picks: Mapping[str, obje
     """Align by the marks, then register the source's skin on the target's."""
     rows, places = pairs(source, target, picks)
     sim = align(source, rows, places)
+    large = np.log(sim.scale)
+    size = float(np.exp(np.sign(large) * max(abs(large) - np.log(HUMAN_RATIO), 0)))
+    carried = Similarity(size, believed(sim.turn), np.zeros(3))
     skin = source.parts["skin"] if "skin" in source.parts else np.arange(len(source.template))
     number = np.full(len(source.template), -1)
     number[skin] = np.arange(len(skin))
@@ -93,10 +97,9 @@ def _bend(source: Head, target: Head, surface: Surface, picks: Mapping[str, obje
     body = parts.skin_of(surface)
     outer = Surface(surface.points, surface.triangles[body[surface.triangles].all(1)])
     known = number[rows] >= 0
-    registered = register(rest, triangles, outer, trust, number[rows[known]], places[known], report=report)
-    large = np.log(sim.scale)
-    size = float(np.exp(np.sign(large) * max(abs(large) - np.log(HUMAN_RATIO), 0)))
-    return Bent(skin, rest, registered, trust, triangles, sim, size)
+    marks = (number[rows[known]], places[known])
+    registered = register(rest, triangles, outer, trust, *marks, report=report)
+    return Bent(skin, rest, registered, trust, triangles, sim, carried)
 
 
 def _distance(surface: Surface, bent: Bent) -> np.ndarray:
@@ -114,8 +117,7 @@ def _shapes(
     """[k, v, 3] offsets of every standard shape on the target, and the correspondence."""
     names = standard(source)
     rows = [source.shape_index[name] for name in names]
-    # Offsets turn with the alignment but keep their length unless the head is no human size.
-    moved = bent.size * bent.sim.offsets(source.shapes[rows][:, bent.skin].astype(np.float64)) / bent.sim.scale
+    moved = bent.carry(source.shapes[rows][:, bent.skin].astype(np.float64))
     away = np.concatenate([pieces.inner, *pieces.eyes.values()])
     allowed = np.ones(len(surface.points), bool)
     allowed[away] = False
@@ -126,7 +128,7 @@ def _shapes(
     for k, name in enumerate(names):
         if len(pieces.inner):
             out[k, pieces.inner] = parts.inner_offsets(
-                source, name, bent.sim, bent.size, pieces, surface.points[pieces.inner]
+                source, name, bent.sim, bent.carry, pieces, surface.points[pieces.inner]
             )
     return out, to
 
@@ -142,7 +144,7 @@ def _mend(
     """Correct contacts of shapes [k, v, 3] in place; figures by shape."""
     names = standard(source)
     at = {name: k for k, name in enumerate(names)}
-    line, shut = _contact(source, bent, names)
+    line, shut, through = _contact(source, bent, names)
     mouth = lips.find_lips(surface, pieces.skin, line, shapes[at["jawOpen"]]) if len(line) else None
     if mouth is None:
         report.warn("no facing lips were found on the mesh: shapes were not checked for lips that cross")
@@ -154,14 +156,15 @@ def _mend(
     for k, name in enumerate(names):
         report.step("contacts", k, len(names))
         figure = figures[name] = {"moved_mm": round(float(np.linalg.norm(shapes[k], axis=1).max() * MM), 3)}
-        if mouth is not None and np.abs(shapes[k][mouth.pairs.ravel()]).max() > 1e-6:
+        if mouth is not None and name not in through and np.abs(shapes[k][mouth.pairs.ravel()]).max() > 1e-6:
             base = shapes[at["jawOpen"]] if name == "mouthClose" else None
             left = lips.mend(mouth, surface.points, shapes[k], name in shut, base)
             figure["lip_crossing_mm"] = round(left * MM, 3)
         for eye in eyes.values():
             if eye is not None and np.abs(shapes[k][eye.near]).max(initial=0) > 1e-6:
                 lids.keep_off(eye, surface.points, shapes[k])
-                lids.uncross(eye, surface.points, shapes[k])
+                if not name.startswith("eyeBlink"):
+                    lids.uncross(eye, surface.points, shapes[k])
     for side, eye in eyes.items():
         name = f"eyeBlink{side.capitalize()}"
         if eye is not None and name in at:
@@ -169,14 +172,15 @@ def _mend(
     return figures
 
 
-def _contact(source: Head, bent: Bent, names: tuple[str, ...]) -> tuple[np.ndarray, set[str]]:
-    """The source's lip contact line on the registered mesh [n, 3], and the shapes that keep its lips shut."""
+def _contact(source: Head, bent: Bent, names: tuple[str, ...]) -> tuple[np.ndarray, set[str], set[str]]:
+    """The source's lip contact line on the registered mesh [n, 3], the shapes that keep its lips shut, and those that
+    push them into each other by design (correctives that are only ever used on an open mouth)."""
     found = source.lip_pairs
     number = np.full(len(source.template), -1)
     number[bent.skin] = np.arange(len(bent.skin))
     if not len(found) or (number[found] < 0).any():
-        return np.zeros((0, 3)), set()
-    shut = set()
+        return np.zeros((0, 3)), set(), set()
+    shut, through = set(), set()
     for name in names:
         shape = source.shapes[source.shape_index[name]].astype(np.float64)
         if name == "mouthClose":
@@ -184,7 +188,9 @@ def _contact(source: Head, bent: Bent, names: tuple[str, ...]) -> tuple[np.ndarr
         parted = np.abs(shape[found[:, 0], 1] - shape[found[:, 1], 1]).max()
         if parted < lips.SHUT_M and np.abs(shape[found]).max() > 1e-4:
             shut.add(name)
-    return bent.registered[number[found].ravel()], shut
+        if (shape[found[:, 0], 1] - shape[found[:, 1], 1]).min() < -lips.THROUGH_M:
+            through.add(name)
+    return bent.registered[number[found].ravel()], shut, through
 
 
 def _opening(source: Head, surface: Surface, bent: Bent, pieces: parts.Pieces, side: str) -> lids.Opening | None:
@@ -193,7 +199,7 @@ def _opening(source: Head, surface: Surface, bent: Bent, pieces: parts.Pieces, s
     if any(name not in source.landmarks for name in marks):
         return None
     inner, outer = (bent.place(source, name) for name in marks)
-    ball = pieces.eyes.get(f"eye_{side}")
+    ball = pieces.eyes.get(f"eye_{side}") if pieces else None
     if ball is not None and len(ball):
         low, high = surface.points[ball].min(0), surface.points[ball].max(0)
         centre = 0.5 * (low + high)
@@ -201,4 +207,5 @@ def _opening(source: Head, surface: Surface, bent: Bent, pieces: parts.Pieces, s
         joint = {"left": 3, "right": 4}[side]
         centre = bent.sim(source.joint_regressor[joint].astype(np.float64) @ source.template)
         centre = parts.local_similarity(bent.rest, bent.registered, centre, bent.trust)(centre)
-    return lids.find_opening(surface, pieces.skin, centre, inner, outer)
+    skin = pieces.skin if pieces else np.ones(len(surface.points), bool)
+    return lids.find_opening(surface, skin, centre, inner, outer)
