@@ -32,12 +32,13 @@ def place(
     action, slot = fcurves.new_action(strip.name, owner)
     action[nla.MARK], action["control"], action["take"] = "take", control, strip.take
     collection = fcurves.curves(action, slot)
+    written = {(path, index) for path, index, _ in curves}
     for path, index, keys in curves:
         fcurves.write_keys(collection, path, index, keys)
     earlier = nla.marked(owner, "take", control)
     if earlier:
         track, muted = earlier[0][0], earlier[0][1].mute
-        _reset(owner, _paths(earlier) - {(path, index) for path, index, _ in curves})
+        _reset(owner, _paths(earlier) - written)
         for old_track, old in earlier:
             _drop(owner, old_track, old, keep=track)
     else:
@@ -50,8 +51,8 @@ def place(
     ours.action_frame_start, ours.action_frame_end = strip.first, last
     ours.frame_start, ours.frame_end = strip.first, last
     ours.extrapolation, ours.blend_type, ours.mute = "HOLD", "REPLACE", muted
-    own_layer(owner, {(path, index) for path, index, _ in curves}, notes)
-    _say_what_covers(owner, track, notes)
+    own_layer(owner, written, notes)
+    _say_library_tracks(owner, track, written, notes)
 
 
 def _drop(owner: bpy.types.ID, track: Any, strip: Any, keep: Any) -> None:
@@ -90,16 +91,24 @@ def own_layer(owner: bpy.types.ID, written: set[tuple[str, int]], notes: list[st
         )
 
 
-def _say_what_covers(owner: bpy.types.ID, track: Any, notes: list[str]) -> None:
-    """Tracks of the linked file that lie above ours are not ours to move."""
+def _say_library_tracks(owner: bpy.types.ID, track: Any, written: set[tuple[str, int]], notes: list[str]) -> None:
+    """Tracks of the linked file are not ours to move: say where one of them and the take move the same thing.
+
+    Blender keeps them below every local track; a file made otherwise may have them above.
+    """
     above = False
     for other in owner.animation_data.nla_tracks:
         if other == track:
             above = True
-        elif above and getattr(other, "is_override_data", False) and other.strips and not other.mute:
+        elif (
+            getattr(other, "is_override_data", False)
+            and not other.mute
+            and written & _paths((other, s) for s in other.strips)
+        ):
+            what = "hides the take" if above else "is hidden by the take"
             notes.append(
-                f"Track '{other.name}' of '{owner.name}' comes from the linked file and lies above the take: "
-                "mute it in the NLA editor if it hides the face"
+                f"Track '{other.name}' of '{owner.name}' comes from the linked file and {what} where both have keys; "
+                f"mute {'it' if above else 'the take'} in the NLA editor to see the other"
             )
 
 

@@ -531,8 +531,8 @@ def check_tracks_of_the_linked_file_are_kept_and_said():
         theirs = [i for i, t in enumerate(tracks) if getattr(t, "is_override_data", False)]
         ours = [i for i, t in enumerate(tracks) if t.name == take.TRACK]
         assert len(ours) == 1 and len(tracks[theirs[0]].strips) == 1, [t.name for t in tracks]
-        if theirs[0] > ours[0]:
-            assert any("comes from the linked file" in n for n in notes), notes
+        hidden = "hides the take" if theirs[0] > ours[0] else "is hidden by the take"
+        assert any("comes from the linked file" in n and hidden in n for n in notes), notes
         _reload(Path(folder, "shot.blend"))
         control = find.controls(bpy.context.scene)[0]
         _plays(control, made)
