@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import bpy
@@ -13,6 +14,7 @@ from ..convert.names import ARKIT, EXTRA, JOINTS
 from . import SceneProblem, find, nla, targets
 from .drivers import CannotFollow
 
+FEW = 10  # keys; with fewer known names a rig's own sliders are looked at
 PROPERTY = "soliloquy_character"  # on the control Empty, see ui/character.py
 
 
@@ -107,12 +109,28 @@ def auto_rows(meshes: Sequence[bpy.types.Object], rig: bpy.types.Object | None) 
         taken = {row.target.name for row in by_viseme}
         rows = [r for r in rows if not r.source.startswith(("mouth", "jaw", "tongue")) and r.target.name not in taken]
         rows += by_viseme
+    if rig is not None and found.count < FEW:
+        sliders = rig_sliders(rig)
+        by_slider = mapping.auto_map(list(sliders)).rows
+        if len(by_slider) > len(rows):
+            rows = [dataclasses.replace(r, target=Target("PROP", sliders[r.target.name], rig.name)) for r in by_slider]
     if rig is not None:
         turns = mapping.joint_rows([b.name for b in rig.data.bones], rig.name)
         if "eyeLookInLeft" in found.found:  # the eyes are turned by keys
             turns = [row for row in turns if row.source == "neck"]
         rows += turns
     return tuple(rows)
+
+
+def rig_sliders(rig: bpy.types.Object) -> dict[str, str]:
+    """Name -> data path of the custom properties with numbers on an armature object and its pose bones."""
+    found: dict[str, str] = {}
+    holders = [("", rig), *((f'pose.bones["{bpy.utils.escape_identifier(b.name)}"]', b) for b in rig.pose.bones)]
+    for path, holder in holders:
+        for name, value in holder.items():
+            if isinstance(value, int | float):
+                found.setdefault(name, f'{path}["{bpy.utils.escape_identifier(name)}"]')
+    return found
 
 
 def owners(control: bpy.types.Object) -> list[bpy.types.ID]:

@@ -314,6 +314,29 @@ def check_bones_properties_and_joints_are_targets():
     }  # fmt: skip
 
 
+def check_a_rig_whose_sliders_are_properties_is_mapped_by_name():
+    fresh()
+    body, rig = mesh_with("body", ["corrective_01"]), rig_with(["face_controls", "head"])
+    body.modifiers.new("Armature", "ARMATURE").object = rig
+    for name in ARKIT[:20]:
+        rig.pose.bones["face_controls"][name] = 0.0
+    for name in ARKIT[20:]:
+        rig[name] = 0.0
+    rig["rig_id"] = "text"
+    control = use(rig)
+    rows = character.rows_of(control)
+    assert mapping.served(rows) == 52 and all(r.target.kind == "PROP" for r in rows if r.source in ARKIT)
+    made = performance()
+    notes = take.write(control, made)
+    assert not notes, notes
+    bpy.context.scene.frame_set(7)
+    blink = made.weights[6, NAMES.index("eyeBlinkLeft")]
+    assert abs(rig.pose.bones["face_controls"]["eyeBlinkLeft"] - blink) < 1e-5
+    assert abs(rig["browOuterUpLeft"] - made.weights[6, NAMES.index("browOuterUpLeft")]) < 1e-5
+    take.clear(control)
+    assert rig["browOuterUpLeft"] == 0 and rig.pose.bones["face_controls"]["eyeBlinkLeft"] == 0
+
+
 def check_an_edited_mapping_leaves_nothing_behind():
     fresh()
     body, rig = mesh_with("body", ["jawOpen"]), rig_with(["jaw"])
