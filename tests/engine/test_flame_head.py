@@ -11,7 +11,7 @@ from engine.head.evaluate import flame_vertices, shape_weights
 from engine.head.files import read_head
 from engine.head.flame.file import read_flame
 from engine.head.flame.lay import flame_face, our_face
-from engine.head.flame.marks import Face, face_marks
+from engine.head.flame.marks import Face, boundary_loops, face_marks
 from engine.head.flame.project import KEEP, project
 from engine.head.library import load_head
 from engine.head.lips import lip_gaps
@@ -220,3 +220,28 @@ def test_a_template_without_a_face_is_refused(made):
     _, theirs = flame_face(made[0])
     with pytest.raises(ValueError, match="no lips"):
         face_marks(Face(theirs.points, theirs.triangles, np.zeros(len(theirs.points)), theirs.eyes, theirs.radius))
+
+
+def test_corners_are_found_on_a_shut_mesh_too(made):
+    """A template whose lips are joined by a membrane has no border round the mouth: the jaw's weights tell instead."""
+    _, theirs = flame_face(made[0])
+    mouth = next(loop for loop in boundary_loops(theirs.triangles) if theirs.lower[loop].any())[::-1]
+    x = theirs.points[mouth, 0]
+    mouth = np.roll(mouth, -int(x.argmax()))
+    turn = int(theirs.points[mouth, 0].argmin())
+    one, other = mouth[: turn + 1], np.r_[mouth[:1], mouth[turn:][::-1]]
+    strip, i, j = [], 0, 0
+    while i < len(one) - 1 or j < len(other) - 1:
+        ahead = [theirs.points[side[k + 1], 0] if k + 1 < len(side) else -1 for side, k in ((one, i), (other, j))]
+        if ahead[0] > ahead[1]:
+            strip.append([one[i], one[i + 1], other[j]])
+            i += 1
+        else:
+            strip.append([one[i], other[j + 1], other[j]])
+            j += 1
+    whole = np.concatenate([theirs.triangles, [t for t in strip if len(set(t)) == 3]])
+    assert len(boundary_loops(whole)) == len(boundary_loops(theirs.triangles)) - 1
+    shut = face_marks(Face(theirs.points, whole, theirs.jaw, theirs.eyes, theirs.radius))
+    for name, row in face_marks(theirs).items():
+        if name.startswith("lip"):  # an edge's length, and the corners' own uncertainty of 3 mm
+            assert np.linalg.norm(theirs.points[row] - theirs.points[shut[name]]) < 0.008, name

@@ -233,3 +233,18 @@ def test_an_imported_head_answers_to_its_name(monkeypatch, capsys, tmp_path):
     assert result["residual_mm"]["mouthSmileLeft"]["mean"] < 0.3
     mine = load_head("mine")
     assert mine.is_flame and len(mine.template) > 5023 and default.name == "default"
+
+
+def test_jobs_answer_with_what_a_rig_plays(head, take):
+    from engine.serve.jobs import JOBS, _take_arrays
+
+    info = JOBS["head"]({"head": str(flame_like.prepared()[2])})
+    v = len(head.template)
+    assert info["flame_version"] == "2023-open" and info["shape_names"] == list(head.expression_names)
+    assert info["arrays"]["shapes"].shape == (len(head.expression_names), v, 3)
+    assert info["arrays"]["posedirs"].shape == (36, v, 3)
+    ours = JOBS["head"]({"head": "default"})
+    assert "posedirs" not in ours["arrays"] and ours["shape_names"][0] == "eyeBlinkLeft"
+    arrays = _take_arrays(head, take)
+    assert arrays["weights"].shape == take.flame.expression.shape and arrays["shifts"].shape == (len(take), 15)
+    assert np.array_equal(arrays["pose"], take.flame.pose), "the jaw is a bone here"

@@ -12,6 +12,7 @@ import numpy as np
 
 SECTORS = 16  # marks on each eye's lid margin
 SEAM_MARKS = 9  # marks on each lip along the seam
+_JUMP = 0.3  # of the jaw's weight, from lip to lip; on skin it changes by less along an edge
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,11 @@ def _seam(face: Face) -> dict[str, int]:
 
 
 def _corners(face: Face, zone: np.ndarray, seam_y: float) -> np.ndarray:
-    """Corners of the mouth [2, 3], right then left: ends of the mouth's own border, or, without a border, the
-    innermost place where skin joins the upper lip's side to the lower one's."""
+    """Corners of the mouth [2, 3], right then left: ends of the mouth's own border.
+
+    Without a border, the innermost place where skin joins the upper lip's side to the lower one's; and where a membrane
+    does so all along the mouth, the outermost place where the jaw's weight jumps from one lip to the other.
+    """
     low = face.lower
     for loop in boundary_loops(face.triangles):
         if zone[loop].all() and low[loop].any() and not low[loop].all():
@@ -138,11 +142,17 @@ def _corners(face: Face, zone: np.ndarray, seam_y: float) -> np.ndarray:
     edges = np.unique(np.sort(face.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1), axis=0)
     edges = edges[(low[edges[:, 0]] != low[edges[:, 1]]) & zone[edges].all(1)]
     middle = face.points[edges].mean(1)
-    middle = middle[np.abs(middle[:, 1] - seam_y) < 0.35 * face.span]
+    near = np.abs(middle[:, 1] - seam_y) < 0.35 * face.span
     centre, out = face.eyes[:, 0].mean(), []
+    shut = bool((near & (np.abs(middle[:, 0] - centre) < 0.1 * face.span)).any())
+    if shut:
+        near &= np.abs(face.jaw[edges[:, 0]] - face.jaw[edges[:, 1]]) > _JUMP * face.jaw.max()
+        near &= np.abs(middle[:, 0] - centre) < 0.6 * face.span
+    middle = middle[near]
     for sign in (-1.0, 1.0):
         side = middle[sign * (middle[:, 0] - centre) > 0.15 * face.span]
         if not len(side):
             raise ValueError("no corners of the mouth")
-        out.append(side[np.argmin(np.abs(side[:, 0] - centre))])
+        apart = np.abs(side[:, 0] - centre)
+        out.append(side[apart.argmax() if shut else apart.argmin()])
     return np.array(out)
