@@ -14,13 +14,14 @@ from engine.head.transfer.surface import Surface, edges_of
 
 SCAN, BEYOND = 61, 0.12  # planes tried, and how far past the expected corners (part of the width) they reach
 OPEN_M = 0.0012  # a narrower opening is the corner's fold
+STRETCH = (0.6, 1.7)  # how much shorter or longer a lid's way may become
 CORNER_M = 0.002  # where the opening is lower than this, upper and lower lid cannot be told apart
 FEW = 8  # planes that an eye's opening must be seen on
 AROUND_M = 0.028  # metres round the eye's centre within which a vertex may be lid
 LEFT_OPEN_M = 0.00005  # a blink that has to be closed keeps the rims this far apart: they meet and do not cross
-# A blink may come with its lids pressed into each other by this much (the default head's are, by up to 0.9 mm: the
-# upper one lies over the lower); deeper ones are pulled back to it. In any other shape lids that pass by 0.1 mm are.
-PRESSED_M, PASSED_M = 0.0009, 0.0001
+# A blink may come with the upper lid over the lower one by this much (the default head's is, by up to 0.9 mm, and more
+# on another identity); a deeper one is pulled back to it. In any other shape lids that pass by 0.1 mm are.
+PRESSED_M, PASSED_M = 0.002, 0.0001
 ROUNDS = 12
 
 
@@ -143,6 +144,8 @@ def close_blink(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
     moves = np.flatnonzero(eye.near & (eye.is_upper > 0.5) & (offsets[:, 1] < 0))
     open_m = eye.upper[:, 1] - eye.lower[:, 1]
     inside = open_m > CORNER_M
+    firm = np.clip((open_m - CORNER_M) / CORNER_M, 0, 1)  # towards the corners the correction fades
+    total = np.ones(len(eye.x))
     if not len(moves):
         return float(open_m.max())
     # Full inside the opening, fading past its corners: beyond them there is no rim to close.
@@ -155,7 +158,8 @@ def close_blink(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
         if np.abs(left).max() < 3e-5:
             break
         way = np.maximum(open_m - left, 0.0015)
-        factor = _smooth(np.clip(1 + left / way, 0.5, 2.0)) - 1
+        wanted = np.clip(total * _smooth(1 + firm * left / way), *STRETCH)
+        factor, total = wanted / total - 1, wanted
         offsets[moves] *= (1 + share * np.interp(points[moves, 0], eye.x, factor))[:, None]
         keep_off(eye, points, offsets)
     return float(np.maximum(gap(eye, points + offsets) * inside, 0).max())

@@ -22,15 +22,20 @@ ROUNDS = 12
 
 @dataclass(frozen=True)
 class Lips:
-    """Facing places of the target's lips. upper [u], lower [l]: vertex numbers of either lip's region; pairs [p, 2]:
-    an upper and a lower vertex that face each other; gap [p] metres: height between them in the neutral face;
-    spread_upper [u, p], spread_lower [l, p]: how a correction at the pairs is felt in the regions."""
+    """Facing places of the target's lips.
+
+    upper [u], lower [l]: vertex numbers of either lip's region; pairs [p, 2]: an upper and a lower vertex that face
+    each other; gap [p] metres: height between them in the neutral face, across [p]: distance seen from above; beside
+    [p, p]: means over the pairs next to each; spread_upper [u, p], spread_lower [l, p]: how a correction at the pairs
+    is felt in the regions.
+    """
 
     upper: np.ndarray
     lower: np.ndarray
     pairs: np.ndarray
     gap: np.ndarray
     across: np.ndarray
+    beside: np.ndarray
     spread_upper: np.ndarray
     spread_lower: np.ndarray
 
@@ -65,8 +70,10 @@ def find_lips(surface: Surface, skin: np.ndarray, line: np.ndarray, opened: np.n
     found = _nearest_only(points, found)
     between = points[found[:, 0]] - points[found[:, 1]]
     across = np.hypot(between[:, 0], between[:, 2])
+    x = points[found].mean(1)[:, 0]
+    beside = (np.abs(x[:, None] - x[None]) < BESIDE_M).astype(float)
     return Lips(
-        upper, lower, found, between[:, 1], across,
+        upper, lower, found, between[:, 1], across, beside / beside.sum(1, keepdims=True),
         _spread(points[upper], points[found[:, 0]]), _spread(points[lower], points[found[:, 1]]),
     )  # fmt: skip
 
@@ -115,7 +122,8 @@ def _fault(lips: Lips, points: np.ndarray, offsets: np.ndarray, shut: bool) -> n
     moved = offsets[up] - offsets[low]
     gap = lips.gap + moved[:, 1]
     if shut:
-        return np.sign(moved[:, 1]) * np.maximum(np.abs(moved[:, 1]) - SLACK_M, 0)
+        level = lips.beside @ moved[:, 1]
+        return np.sign(level) * np.maximum(np.abs(level) - SLACK_M, 0)
     now = points[up] + offsets[up] - points[low] - offsets[low]
     facing = np.hypot(now[:, 0], now[:, 2]) < np.maximum(FACING_M, lips.across)
     return np.where(facing, np.minimum(gap - np.minimum(lips.gap, 0.0) + PASSED_M, 0.0), 0.0)

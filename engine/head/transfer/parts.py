@@ -12,12 +12,13 @@ import numpy as np
 
 from engine.core.anatomy import Head
 from engine.head.transfer.align import Similarity, fit_similarity
-from engine.head.transfer.surface import Surface, components
+from engine.head.transfer.surface import Surface, components, edges_of
 
 INNER = ("teeth_upper", "gums_upper", "teeth_lower", "gums_lower", "tongue")
 EYES = ("eye_left", "eye_right")
 NEAR_M = 0.015  # a piece farther than this from every inner part is none
 SKIN_SHARE = 0.2  # of the mesh's area: a piece this large is skin
+TOOTH = 300  # vertices: a smaller piece is a tooth, which moves as one
 RIGID_SPREAD = 0.3  # a piece whose vertices' jaw shares differ less than this moves as one: a tooth
 TONGUE = ("tongueOut", "tongueTipUp", "tongueBetweenTeeth", "tongueBackUp")
 JAW = ("jawOpen", "jawLeft", "jawRight", "jawForward")
@@ -87,13 +88,33 @@ def sort_out(
             weight /= weight.sum(1, keepdims=True)
             lower = (weight * (kind >= INNER.index("teeth_lower"))).sum(1)
             is_tongue = (weight * (kind == INNER.index("tongue"))).sum(1)
-            if lower.std() < RIGID_SPREAD or len(rows) < 300:
+            if lower.std() < RIGID_SPREAD or len(rows) < TOOTH:
                 lower[:] = round(float(lower.mean()))
                 is_tongue[:] = is_tongue.mean() if is_tongue.mean() > 0.8 else 0.0
+            else:
+                lower, is_tongue = (_settled(target, rows, values) for values in (lower, is_tongue))
             inner.append(rows), jaw.append(lower), tongue.append(is_tongue)
         else:
             close.append(rows)
     return _pieces(skin, eyes, inner, jaw, tongue, np.concatenate(close) if close else np.zeros(0, int))
+
+
+def _settled(target: Surface, rows: np.ndarray, values: np.ndarray, rounds: int = 40) -> np.ndarray:
+    """Values [n] in [0, 1] of the vertices `rows` of one piece, smoothed along its surface and driven apart again: gums
+    between the teeth lie nearest to the wrong jaw vertex by vertex, but not as a whole."""
+    from scipy.sparse import coo_matrix, diags
+
+    number = np.full(len(target.points), -1)
+    number[rows] = np.arange(len(rows))
+    edges = number[edges_of(target.triangles)]
+    edges = edges[(edges >= 0).all(1)]
+    both = np.concatenate([edges, edges[:, ::-1]])
+    near = coo_matrix((np.ones(len(both)), (both[:, 0], both[:, 1])), shape=(len(rows), len(rows))).tocsr()
+    mean = diags(1 / np.maximum(np.asarray(near.sum(1)).ravel(), 1)) @ near
+    for _ in range(rounds):
+        values = 0.3 * values + 0.7 * (mean @ values)
+    t = np.clip((values - 0.3) / 0.4, 0, 1)
+    return t * t * (3 - 2 * t)
 
 
 def _pieces(
@@ -115,10 +136,11 @@ def rigid_motion(rest: np.ndarray, moved: np.ndarray) -> Similarity:
 
 
 def inner_offsets(
-    source: Head, name: str, sim: Similarity, carry: Similarity, pieces: Pieces, points: np.ndarray
+    source: Head, name: str, sim: Similarity, carry: Similarity, near: Similarity, pieces: Pieces, points: np.ndarray
 ) -> np.ndarray:
     """[n, 3] offsets of the inner vertices in shape `name`: the lower teeth's rigid motion by their share in the jaw,
-    and the source tongue's own offsets where there is a tongue. points [n, 3]: those vertices; carry: of offsets."""
+    and the source tongue's own offsets where there is a tongue. points [n, 3]: those vertices; carry: of offsets;
+    near: the aligned source's mouth onto the target's."""
     shape = source.shapes[source.shape_index[name]].astype(np.float64)
     out = np.zeros((len(points), 3))
     teeth = source.parts.get("teeth_lower")
@@ -139,6 +161,11 @@ def inner_offsets(
         distance, at = cKDTree(rest).query(low + unit * (high - low), k=min(6, len(rows)))
         weight = 1 / np.maximum(distance, 1e-5)
         weight /= weight.sum(1, keepdims=True)
-        moved = np.einsum("nk,nkc->nc", weight, carry(shape[rows])[at])
+        offsets = carry(shape[rows])
+        moved = np.einsum("nk,nkc->nc", weight, offsets[at])
+        # What moves most arrives where the source's tongue does, wherever this one lies at rest: the tip that is to
+        # come out between the lips must not come out through the chin.
+        there = np.einsum("nk,nkc->nc", weight, near(rest)[at])
+        moved += (there - mine) * (np.linalg.norm(moved, axis=1) / np.linalg.norm(offsets, axis=1).max())[:, None]
         out[is_tongue] += pieces.tongue[is_tongue, None] * moved
     return out

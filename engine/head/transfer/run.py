@@ -125,12 +125,19 @@ def _shapes(
         Surface(bent.rest, bent.triangles), Surface(bent.registered, bent.triangles), surface, moved, allowed, report
     )
     out[:, away] = 0
+    near = parts.local_similarity(bent.rest, bent.registered, bent.sim(_mouth(source)), bent.trust)
     for k, name in enumerate(names):
         if len(pieces.inner):
             out[k, pieces.inner] = parts.inner_offsets(
-                source, name, bent.sim, bent.carry, pieces, surface.points[pieces.inner]
+                source, name, bent.sim, bent.carry, near, pieces, surface.points[pieces.inner]
             )
     return out, to
+
+
+def _mouth(source: Head) -> np.ndarray:
+    """[3]: the middle of the source's mouth, or of its whole where it has no marks there."""
+    rows = source.lip_pairs.ravel() if len(source.lip_pairs) else np.arange(len(source.template))
+    return source.template[rows].astype(np.float64).mean(0)
 
 
 def standard(source: Head) -> tuple[str, ...]:
@@ -185,10 +192,12 @@ def _contact(source: Head, bent: Bent, names: tuple[str, ...]) -> tuple[np.ndarr
         shape = source.shapes[source.shape_index[name]].astype(np.float64)
         if name == "mouthClose":
             shape = shape + source.shapes[source.shape_index["jawOpen"]]
-        parted = np.abs(shape[found[:, 0], 1] - shape[found[:, 1], 1]).max()
-        if parted < lips.SHUT_M and np.abs(shape[found]).max() > 1e-4:
+        # The middle half: towards the corners the pairs of a bent mouth no longer face each other.
+        middle = found[len(found) // 4 : -(len(found) // 4) or None]
+        parted = shape[middle[:, 0], 1] - shape[middle[:, 1], 1]
+        if np.abs(parted).max() < lips.SHUT_M and np.abs(shape[found]).max() > 1e-4:
             shut.add(name)
-        if (shape[found[:, 0], 1] - shape[found[:, 1], 1]).min() < -lips.THROUGH_M:
+        if parted.mean() < -lips.THROUGH_M:
             through.add(name)
     return bent.registered[number[found].ravel()], shut, through
 
