@@ -181,6 +181,13 @@ def avatar(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def transfer(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """A mesh without shapes and picked points -> the default head's shapes on it."""
+    from engine.serve.shapes import transfer_to_mesh
+
+    return transfer_to_mesh(request, reporter)
+
+
 JOBS: dict[str, Job] = {
     "version": version,
     "head": head,
@@ -189,4 +196,5 @@ JOBS: dict[str, Job] = {
     "render": render,
     "sheet": sheet,
     "avatar": avatar,
+    "transfer": transfer,
 }
