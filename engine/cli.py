@@ -148,7 +148,7 @@ def sheet(
 @app.command()
 def export(
     take: Annotated[Path, typer.Argument(help="A take.npz.")],
-    out: Annotated[Path, typer.Option(help="FILE.csv, .pc2, .obj (a sequence) or .ply (the avatar's Gaussians).")],
+    out: Annotated[Path, typer.Option(help="FILE.csv, .pc2, .obj (a sequence), .ply (Gaussians), .npz (flame_param).")],
     head: Annotated[str, typer.Option(help="Head: a name or a head.npz.")] = "default",
     frame: Annotated[int, typer.Option(help="Frame of a .ply or a single .obj (0 = first); -1 = all .obj.")] = -1,
 ) -> None:

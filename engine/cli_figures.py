@@ -1,34 +1,23 @@
-"""The commands that print figures or describe things: measure, bench, head, avatar."""
+"""The commands that print figures or describe things: measure, bench, avatar."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from engine.cli_head import head_app, table
 from engine.console import Json, reporting, show
 
 measure_app = typer.Typer(no_args_is_help=True, help="Figures about takes, meshes and lip sync.")
 bench_app = typer.Typer(
     no_args_is_help=True, help="How fast this machine is; ratios against a baseline of the same run."
 )
-head_app = typer.Typer(no_args_is_help=True, help="Heads.")
 avatar_app = typer.Typer(no_args_is_help=True, help="Gaussian avatars.")
 APPS = {"measure": measure_app, "bench": bench_app, "head": head_app, "avatar": avatar_app}
 
 Name = Annotated[str, typer.Argument(help="A name or a file.")]
-
-
-def table(result: dict[str, Any]) -> str:
-    """One line an entry; nested tables are indented."""
-    lines = []
-    for key, value in result.items():
-        if isinstance(value, dict):
-            lines += [f"{key}:", *(f"  {k}: {v}" for k, v in value.items())]
-        else:
-            lines.append(f"{key}: {value}")
-    return "\n".join(lines)
 
 
 @measure_app.command()
@@ -95,28 +84,6 @@ def bench_head(as_json: Json = False) -> None:
     from engine.head.bench import run
 
     result = run()
-    show(result, as_json, table(result))
-
-
-@head_app.command("info")
-def head_info(name: Name = "default", as_json: Json = False) -> None:
-    """What a head holds: vertices, shapes, joints, masks, licence."""
-    from engine.head.library import load_head
-
-    it = load_head(name)
-    result = {
-        "name": it.name,
-        "vertices": len(it.template),
-        "faces": len(it.faces),
-        "shapes": len(it.shape_names),
-        "expression": len(it.expression_names),
-        "identity": int(it.identity.shape[-1]),
-        "materials": [m.name for m in it.materials],
-        "masks": sorted(it.masks),
-        "flame_version": it.flame_version,
-        "topology_sha256": it.topology_sha256,
-        "licence": it.licence,
-    }
     show(result, as_json, table(result))
 
 

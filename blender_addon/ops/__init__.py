@@ -5,9 +5,12 @@ from __future__ import annotations
 import bpy
 
 from ..link import shared
-from . import directing, exporting, head, housekeeping, performance, render_engine, tasks
+from . import character, directing, exporting, head, housekeeping, performance, render_engine, tasks, transfer
 
-CLASSES = (*head.CLASSES, *performance.CLASSES, *directing.CLASSES, *exporting.CLASSES, *housekeeping.CLASSES)
+CLASSES = (
+    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *directing.CLASSES,
+    *exporting.CLASSES, *housekeeping.CLASSES,
+)  # fmt: skip
 
 
 def register() -> None:

@@ -28,9 +28,17 @@ def discard(specs: Mapping[str, Mapping[str, Any]], folder: str) -> None:
 def read_take(answer: Mapping[str, Any], folder: str, clock: VoiceClock) -> TakeArrays:
     """The `speak` job's answer as arrays in memory. Raises BadArray if it is not for this rate and start."""
     names = tuple(str(name) for name in answer["shape_names"])
-    arrays = open_arrays(
-        answer["arrays"], folder, {"weights": ("t", len(names)), "pose": ("t", 15), "translation": ("t", 3)}
-    )
+    want: dict[str, tuple[int | str, ...]] = {
+        "weights": ("t", len(names)), "pose": ("t", 15), "translation": ("t", 3)
+    }  # fmt: skip
+    if "contact" in answer["arrays"]:
+        want["contact"] = ("t", 3)
+    if "shifts" in answer["arrays"]:
+        want["shifts"] = ("t", 15)
+    if {"res_shapes", "res_weights"} <= set(answer["arrays"]):
+        want |= {"res_shapes": ("k", "v", 3), "res_weights": ("t", "k")}
+    arrays = open_arrays(answer["arrays"], folder, want)
+    residual = (np.array(arrays["res_shapes"]), np.array(arrays["res_weights"])) if "res_shapes" in arrays else None
     if list(answer["fps"]) != [clock.rate.numerator, clock.rate.denominator]:
         raise BadArray(f"the engine answered at {answer['fps']} frames per second, asked were {clock.rate}")
     take = TakeArrays(
@@ -40,6 +48,9 @@ def read_take(answer: Mapping[str, Any], folder: str, clock: VoiceClock) -> Take
         translation=np.array(arrays["translation"], np.float32),
         first_frame=clock.first,
         path=str(answer["take"]),
+        contact=np.array(arrays["contact"], np.float32) if "contact" in arrays else None,
+        residual=residual,
+        shifts=np.array(arrays["shifts"], np.float32) if "shifts" in arrays else None,
     )
     del arrays
     discard(answer["arrays"], folder)

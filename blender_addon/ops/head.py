@@ -1,4 +1,4 @@
-"""Add a head, use one's own character, aim the eyes."""
+"""Add a head, aim the eyes."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
     def task(self, context: bpy.types.Context) -> Task[str]:
         scene_name, cursor = context.scene.name, context.scene.cursor.location.copy()
         info = yield from call(shared.engine(), "head", {"head": self.head}, self._warn)
-        arrays = open_arrays(info["arrays"], shared.engine().session, head.ARRAYS)
+        arrays = open_arrays(info["arrays"], shared.engine().session, head.arrays_of(info))
         scene = bpy.data.scenes[scene_name]
         name = head.label(info)
         collection = bpy.data.collections.new(name)
         scene.collection.children.link(collection)
         mesh, rig = head.build(info, arrays, collection)
+        mesh["soliloquy_head_name"] = self.head  # a name or a file: what the engine is asked for again
         discard(info["arrays"], shared.engine().session)
         rig.location = cursor
         bpy.context.view_layer.update()
@@ -48,31 +49,6 @@ class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
 
     def _warn(self, sentence: str) -> None:
         self.report({"WARNING"}, sentence)
-
-
-class SOLILOQUY_OT_use_character(bpy.types.Operator):
-    """Let a control drive the selected character: a mesh with shape keys named as in ARKit"""
-
-    bl_idname = "soliloquy.use_character"
-    bl_label = "Use Selected Character"
-    bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        mesh = find.talking_mesh(context.view_layer.objects.active)
-        if mesh is None:
-            return unavailable("Select a mesh with shape keys named as in ARKit (jawOpen, mouthSmileLeft, ...)", cls)
-        if any(find.head_of(control) == mesh for control in find.controls(context.scene)):
-            return unavailable(f"'{mesh.name}' already has a control", cls)
-        return True
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        mesh = find.talking_mesh(context.view_layer.objects.active)
-        control = control_empty.create(f"{mesh.name} control", mesh, context.scene.collection)
-        found = len(find.shape_keys(mesh))
-        select_only(context, control)
-        self.report({"INFO"}, f"'{mesh.name}' speaks with {found} of its shape keys")
-        return {"FINISHED"}
 
 
 class SOLILOQUY_OT_add_gaze_target(bpy.types.Operator):
@@ -113,4 +89,4 @@ def select_only(context: bpy.types.Context, ob: bpy.types.Object) -> None:
     context.view_layer.objects.active = ob
 
 
-CLASSES = (SOLILOQUY_OT_add_head, SOLILOQUY_OT_use_character, SOLILOQUY_OT_add_gaze_target)
+CLASSES = (SOLILOQUY_OT_add_head, SOLILOQUY_OT_add_gaze_target)

@@ -12,7 +12,11 @@ from . import SceneProblem
 
 CONTROL_MARK = "soliloquy_control"  # on the control Empty: format version of its properties
 HEAD_MARK = "soliloquy_head"  # on the head's mesh object: sha256 of its topology
+FLAME_MARK = "soliloquy_flame"  # on the head's mesh object: the FLAME version whose parameters its keys are
 HEAD_POINTER = "head"  # on the control Empty: the mesh object that it drives
+
+
+FLAME_KEYS = ("exp_", "eyelid_", "res_")
 
 
 def is_control(ob: bpy.types.Object | None) -> bool:
@@ -59,8 +63,11 @@ def armature_of(mesh: bpy.types.Object) -> bpy.types.Object | None:
 
 
 def shape_keys(mesh: bpy.types.Object) -> dict[str, str]:
-    """Standard shape name -> this character's key name; empty without shape keys."""
+    """Standard shape name -> this character's key name; on an imported FLAME head its own parameters' names. Empty
+    without shape keys."""
     keys = mesh.data.shape_keys
+    if keys and FLAME_MARK in mesh:
+        return {block.name: block.name for block in keys.key_blocks[1:] if block.name.startswith(FLAME_KEYS)}
     return shape_lookup([block.name for block in keys.key_blocks]) if keys else {}
 
 

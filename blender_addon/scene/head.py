@@ -14,8 +14,8 @@ import numpy as np
 
 from ..convert.axes import to_blender
 from ..convert.names import BONES
-from . import armature, materials
-from .find import HEAD_MARK
+from . import armature, correctives, materials
+from .find import FLAME_MARK, HEAD_MARK
 
 # What the `head` job must answer; letters are sizes that have to agree.
 ARRAYS: dict[str, tuple[int | str, ...]] = {
@@ -23,6 +23,11 @@ ARRAYS: dict[str, tuple[int | str, ...]] = {
     "face_material": ("f",), "albedo": ("v", 3), "shapes": ("k", "v", 3),
     "joints": ("j", 3), "weights": ("v", "j"),
 }  # fmt: skip
+
+
+def arrays_of(info: Mapping[str, Any]) -> dict[str, tuple[int | str, ...]]:
+    """What to open of a `head` answer: `ARRAYS`, and an imported FLAME model's pose correctives."""
+    return ARRAYS | ({"posedirs": (36, "v", 3)} if "posedirs" in info["arrays"] else {})
 
 
 def build(
@@ -44,6 +49,9 @@ def build(
     _shape_keys(ob, info["shape_names"], arrays)
     rig = armature.build(name, info, np.asarray(arrays["joints"]), collection)
     _skin(ob, rig, info["joint_names"], np.asarray(arrays["weights"]))
+    if "posedirs" in arrays:
+        correctives.add(ob, rig, np.asarray(arrays["posedirs"]))
+        ob[FLAME_MARK] = str(info.get("flame_version", ""))
     ob[HEAD_MARK] = str(info["topology_sha256"])
     ob["soliloquy_head_name"] = str(info["name"])
     ob["soliloquy_avatar"] = "default"

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import bpy
 
-from . import menus, panels, preferences, settings
+from . import character, menus, panels, preferences, settings
 
-CLASSES = (*settings.CLASSES, *preferences.CLASSES, *menus.CLASSES, *panels.CLASSES)
+# Sub-panels stand in the order in which they are registered: My Character after Head.
+CLASSES = (
+    *settings.CLASSES, *preferences.CLASSES, *menus.CLASSES, *panels.CLASSES[:2], *character.CLASSES,
+    *panels.CLASSES[2:],
+)  # fmt: skip
 
 
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     settings.register()
+    character.register()
     preferences.apply()
 
 
 def unregister() -> None:
+    character.unregister()
     settings.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

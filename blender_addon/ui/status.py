@@ -8,7 +8,7 @@ import bpy
 
 from ..ops.performance import check_ready
 from ..ops.tasks import board
-from ..scene import SceneProblem, find, voice
+from ..scene import SceneProblem, find
 
 PIXELS_PER_LETTER = 7.0  # Blender's interface font at scale 1, mean width
 
@@ -19,8 +19,6 @@ def next_step(context: bpy.types.Context) -> tuple[str, str]:
         return board.error, "ERROR"
     try:
         control = find.need_control(context)
-        find.need_head(control)
-        voice.path_of(context.scene, control)
         check_ready(context)
     except SceneProblem as problem:
         return str(problem), "INFO"

@@ -43,6 +43,9 @@ class Head:
     vertices of the upper and lower inner lip, subject's right corner to left corner.
     masks: name -> [v] float32 in [0, 1] ("lips", "upper_face", "skin", "teeth_upper", "teeth_lower",
     "tongue", "eye_left", "eye_right", "brows", "mouth_inside"). parts: name -> [n] vertex indices.
+    shape_expression [k, e], shape_pose [k, 15] (radians): FLAME parameters of each shape at weight 1, on heads whose
+    expression basis is not their shapes by name (imported FLAME models); else without rows. Such a head's takes are
+    FLAME parameters, its `shapes` what those do to first order.
     """
 
     name: str
@@ -69,6 +72,8 @@ class Head:
     jaw_open_rad: float = 0.0
     flame_version: str = "default-head-1"
     licence: str = ""
+    shape_expression: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    shape_pose: np.ndarray = field(default_factory=lambda: np.zeros((0, 15), np.float32))
 
     def __post_init__(self) -> None:
         v, f, k = len(self.template), len(self.faces), len(self.shape_names)
@@ -79,8 +84,17 @@ class Head:
         for name, shape in want.items():
             if getattr(self, name).shape != shape:
                 raise BadInput(f"head.{name} must be {list(shape)}, got {list(getattr(self, name).shape)}")
+        if len(self.shape_expression) and (
+            self.shape_expression.shape != (k, len(self.expression_names)) or self.shape_pose.shape != (k, 15)
+        ):
+            raise BadInput(f"head.shape_expression must be {[k, len(self.expression_names)]}, shape_pose {[k, 15]}")
         if self.faces.max(initial=-1) >= v or not np.isfinite(self.template).all():
             raise BadInput(f"head '{self.name}' has faces beyond its {v} vertices or coordinates that are not finite")
+
+    @property
+    def is_flame(self) -> bool:
+        """Driven by FLAME parameters (an imported FLAME model)."""
+        return len(self.shape_expression) > 0
 
     @cached_property
     def shape_index(self) -> dict[str, int]:

@@ -40,7 +40,7 @@ class Take:
 
     au [t, 18, 2]; arkit [t, 52]; extra [t, k] with `extra_names`; all float32, nominally [0, 1].
     drive: what appearance nets need: "emotion" [t, 14], "intensity" [t], "va" [t, 2], "au_final" [t, 18, 2],
-    "audio" [t, d].
+    "audio" [t, d]; and what other characters need: "contact" [t, 3] in [0, 1]: lips together, lip on teeth, voice.
     residual_mm: largest distance of each derived form from the authority, by name.
     meta: head, topology_sha256, audio_sha256, controls_digest, system, checkpoint_sha256, seed, obeyed,
     applied_after, versions, native_fps.

@@ -144,10 +144,11 @@ def flame_vertices(head: Head, shape: np.ndarray | None, expression: np.ndarray,
     if expression.ndim != 2 or expression.shape[1] != len(head.expression_names):
         raise BadInput(f"expression must be [frames, {len(head.expression_names)}], got {list(expression.shape)}")
     posed = _checked_pose(pose, len(expression))
-    out = _template(head, shape) + np.einsum("te,vce->tvc", expression, head.expression.astype(np.float64))
+    basis = head.expression.astype(np.float64).reshape(-1, len(head.expression_names))
+    out = _template(head, shape) + (expression @ basis.T).reshape(-1, *head.template.shape)
     if posed is None:
         return out
-    joints = np.einsum("jv,tvc->tjc", head.joint_regressor.astype(np.float64), out)
+    joints = np.matmul(head.joint_regressor.astype(np.float64), out)
     _correct(head, out, posed)
     return lbs.skin_reference(out, lbs.joint_transforms(joints, posed, head.parents), head.weights)
 

@@ -18,8 +18,9 @@ _ARRAYS = (
     "template", "faces", "uv", "uv_faces", "face_material", "albedo", "shapes", "identity", "expression",
     "posedirs", "joint_regressor", "weights", "lip_pairs",
 )  # fmt: skip
+_OPTIONAL = ("shape_expression", "shape_pose")  # only FLAME models have them
 _GROUPS = ("landmarks", "masks", "parts")
-_PLAIN = tuple(f.name for f in fields(Head) if f.name not in (*_ARRAYS, *_GROUPS, "materials"))
+_PLAIN = tuple(f.name for f in fields(Head) if f.name not in (*_ARRAYS, *_OPTIONAL, *_GROUPS, "materials"))
 
 
 def save_head(
@@ -27,6 +28,7 @@ def save_head(
 ) -> None:
     """Write a head to `path`. notes: more JSON facts for the header (digests of what it was built from)."""
     arrays: dict[str, np.ndarray] = {name: getattr(head, name) for name in _ARRAYS}
+    arrays.update({name: value for name in _OPTIONAL if len(value := getattr(head, name))})
     # Most pose features of most heads do nothing (ours: 32 of 36): only the columns that do are kept.
     columns = np.flatnonzero(head.posedirs.any((0, 1)))
     arrays["posedirs"], arrays["posedirs_columns"] = head.posedirs[:, :, columns], columns.astype(np.int32)
@@ -53,6 +55,7 @@ def read_head(path: str | os.PathLike[str]) -> Head:
         arrays["posedirs"] = np.zeros((*kept.shape[:2], _POSE_FEATURES), np.float32)
         arrays["posedirs"][:, :, columns] = kept
         made: dict[str, Any] = {**{name: arrays[name] for name in _ARRAYS}, **groups, **plain}
+        made.update({name: arrays[name] for name in _OPTIONAL if name in arrays})
         return Head(**made, materials=materials)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise BadFile(path, f"is not a complete head ({error})") from None

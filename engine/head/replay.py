@@ -19,6 +19,17 @@ def check_topology(take: Take, head: Head) -> None:
             f"this take was made for another mesh (head '{take.meta.get('head')}', topology {made_for[:8]}) than "
             f"'{head.name}' (topology {head.topology_sha256[:8]}): generate it again on this head"
         )
+    check_version(take, head)
+
+
+def check_version(take: Take, head: Head) -> None:
+    """Raises BadInput if the take's truth is FLAME parameters of another FLAME version than the head's: the meshes
+    agree, but the same numbers mean other faces."""
+    if take.authority == "flame" and take.flame.version != head.flame_version:
+        raise BadInput(
+            f"this take holds parameters of FLAME {take.flame.version}, the head '{head.name}' is FLAME "
+            f"{head.flame_version}: use a head of the same version, or generate the take again on this one"
+        )
 
 
 def take_vertices(take: Take, head: Head, rows: np.ndarray) -> np.ndarray:
@@ -27,7 +38,9 @@ def take_vertices(take: Take, head: Head, rows: np.ndarray) -> np.ndarray:
 
     if take.authority == "flame":
         flame = take.flame
-        return flame_vertices(head, flame.shape, flame.expression[rows], flame.pose[rows])
+        check_version(take, head)
+        points = flame_vertices(head, flame.shape, flame.expression[rows], flame.pose[rows])
+        return (points + flame.translation[rows][:, None]).astype(np.float32)
     pose = take.flame.pose[rows].copy()
     pose[:, 6:9] = 0.0  # ARKit form: the jaw is a shape
     out = vertices(head, take.arkit[rows], take.extra[rows], pose, take.flame.translation[rows])

@@ -74,6 +74,17 @@ def about_to_speak(times: np.ndarray, voice: np.ndarray) -> np.ndarray:
     return uniform_filter1d(wide, max(1, ramp), mode="nearest")
 
 
+def allowed_gap(closure: np.ndarray) -> np.ndarray:
+    """[t, 1] metres that lips may stand apart where `closure` [t] in [0, 1] is held: falls smoothly, so that lips
+    travel into a closure instead of jumping."""
+    return SEALED_M + _LOOSE_M * (1.0 - np.clip(closure / 0.95, 0.0, 1.0))[:, None]
+
+
+def wanted_gap(voice: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """[t] metres that lips stand apart at least while someone speaks and no contact is near; see `part`."""
+    return PARTED_M * np.clip(voice, 0.0, 1.0) * np.clip((0.95 - held) / 0.45, 0.0, 1.0)
+
+
 def part(head: Head, arkit: np.ndarray, voice: np.ndarray, held: np.ndarray) -> np.ndarray:
     """Weights whose lips stay apart while someone speaks and no contact is near.
 
@@ -83,7 +94,7 @@ def part(head: Head, arkit: np.ndarray, voice: np.ndarray, held: np.ndarray) -> 
     model = lip_model(head)
     out = arkit.astype(np.float64)
     padded = np.concatenate([out, np.zeros((len(out), len(EXTRA)))], 1)
-    wanted = PARTED_M * np.clip(voice, 0.0, 1.0) * np.clip((0.95 - held) / 0.45, 0.0, 1.0)
+    wanted = wanted_gap(voice, held)
     missing = np.maximum(wanted - model.gap(padded).mean(1), 0.0) * (wanted > 0)
     rows = [ARKIT_INDEX[name] for name in _PARTING]
     opened = float((np.array(list(_PARTING.values()))[:, None] * model.slope[rows]).sum(0).mean())
@@ -112,12 +123,11 @@ def _less_opening(model: LipModel, weights: np.ndarray, rows: list[int], excess:
 def seal(head: Head, arkit: np.ndarray, extra: np.ndarray, closure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights whose middle lip pairs meet where `closure` is held.
 
-    arkit [t, 52], extra [t, 7], closure [t] in [0, 1] -> corrected copies. Between 0 and 1 the allowed gap falls
-    smoothly, so that lips travel into a closure instead of jumping.
+    arkit [t, 52], extra [t, 7], closure [t] in [0, 1] -> corrected copies.
     """
     model = lip_model(head)
     weights = np.concatenate([arkit, extra], 1).astype(np.float64)
-    allowed = SEALED_M + _LOOSE_M * (1.0 - np.clip(closure / 0.95, 0.0, 1.0))[:, None]
+    allowed = allowed_gap(closure)
 
     def excess() -> np.ndarray:
         return model.gap(weights) - allowed

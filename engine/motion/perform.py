@@ -66,7 +66,8 @@ def perform(
     take = _assemble(head, clock, frames, layers, arkit, extra, heard, controls)
     report.check()
     meta = _meta(head, audio, controls, system)
-    return dataclasses.replace(take, residual_mm={"flame": flame_residual_mm(head, take)}, meta=meta)
+    derived = "arkit" if take.authority == "flame" else "flame"
+    return dataclasses.replace(take, residual_mm={derived: flame_residual_mm(head, take)}, meta=meta)
 
 
 def _contacts(
@@ -165,6 +166,18 @@ def flame_track(head: Head, arkit: np.ndarray, extra: np.ndarray, pose: np.ndarr
     )  # fmt: skip
 
 
+def _flame(
+    head: Head, frames: MotionSlice, arkit: np.ndarray, extra: np.ndarray, pose: np.ndarray
+) -> FlameTrack:  # fmt: skip
+    """The take's FLAME-layout form: by name on our heads, by projection on imported FLAME models."""
+    if not head.is_flame:
+        return flame_track(head, arkit, extra, pose)
+    from engine.motion.flame_form import flame_form
+
+    held = np.maximum(frames.closure, frames.labiodental)
+    return flame_form(head, arkit, extra, pose, frames.closure, held, frames.voice)
+
+
 def flame_residual_mm(head: Head, take: Take) -> float:
     """Largest vertex distance between the take's FLAME form and its ARKit form, over up to 25 frames, millimetres."""
     from engine.head.evaluate import flame_vertices, vertices
@@ -193,13 +206,16 @@ def _assemble(
         arkit=arkit,
         extra=extra,
         extra_names=EXTRA,
-        flame=flame_track(head, arkit, extra, pose),
+        flame=_flame(head, frames, arkit, extra, pose),
+        authority="flame" if head.is_flame else "arkit",
         drive={
             "emotion": track.emotion,
             "intensity": track.intensity,
             "va": track.va,
             "au_final": au,
             "audio": speech.features.values[rows],
+            # What lips must do, whatever face shows it: together, lower lip on the teeth, apart while speaking.
+            "contact": np.stack([frames.closure, frames.labiodental, frames.voice], 1).astype(np.float32),
         },
     )
 

@@ -25,12 +25,13 @@ def export_take(
     """Write a take as `out`'s suffix says; returns what was written. Raises BadInput for an unknown suffix.
 
     .csv: one row a frame, time and weights. .pc2: Blender axes, metres. .obj: a folder-less sequence name_0001.obj …
-    (or one frame). .ply: the default avatar's Gaussians at `frame` (0 if not given).
+    (or one frame). .ply: the default avatar's Gaussians at `frame` (0 if not given). .npz: flame_param.npz as VHAP and
+    GaussianAvatars read it, from a take on an imported FLAME head.
     """
     from engine.head.library import load_head
 
     take, target = read_take(take_path), Path(out)
-    writers = {".csv": _csv, ".pc2": _pc2, ".obj": _obj, ".ply": _ply}
+    writers = {".csv": _csv, ".pc2": _pc2, ".obj": _obj, ".ply": _ply, ".npz": _npz}
     if target.suffix not in writers:
         raise BadInput(f"cannot export '{target.suffix or target.name}'; there are: {', '.join(writers)}")
     if not -1 <= frame < len(take):
@@ -74,6 +75,13 @@ def _obj(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str
             lines = "".join(f"v {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in points.tolist())
             part.write_text(f"# {head.name}, metres, Y up\n{lines}{faces}", encoding="ascii")
     return f"{out}: {len(rows)} meshes"
+
+
+def _npz(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str:
+    from engine.head.flame.params import write_params
+
+    error = write_params(out, take, head)
+    return f"{out}: {len(take)} frames of FLAME {take.flame.version} (up to {error:.2f} mm from the take)"
 
 
 def _ply(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str:

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import engine
+from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 from engine.core.files import writable
 from engine.core.progress import SILENT, Reporter
+from engine.core.take import Take
 
 Request = dict[str, Any]
 Job = Callable[[Request, Reporter], dict[str, Any]]
@@ -64,10 +66,16 @@ def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     it = load_head(request.get("head", "default"))
     arrays = {name: getattr(it, name) for name in _HEAD_ARRAYS}
     arrays["joints"] = (it.joint_regressor @ it.template).astype(np.float32)
+    names = it.shape_names
+    if it.is_flame:  # posed by its own parameters: expressions are the shape keys, correctives follow the bones
+        names = it.expression_names
+        arrays["shapes"] = np.ascontiguousarray(np.moveaxis(it.expression, -1, 0), np.float32)
+        arrays["posedirs"] = np.ascontiguousarray(np.moveaxis(it.posedirs, -1, 0), np.float32)
     return {
         "name": it.name,
         "topology_sha256": it.topology_sha256,
-        "shape_names": list(it.shape_names),
+        "flame_version": it.flame_version,
+        "shape_names": list(names),
         "joint_names": list(_joint_names()),
         "parents": list(it.parents),
         "jaw_open_rad": it.jaw_open_rad,
@@ -91,8 +99,6 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     """A voice and controls -> a take (docs/design.md "Commands"; the entries are those of `soliloquy speak`)."""
     import dataclasses
 
-    import numpy as np
-
     from engine.audio.read import read_audio
     from engine.controls.files import parse_controls, read_controls
     from engine.core.control import Controls
@@ -114,37 +120,45 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
         controls = Controls()
     if request.get("seed") is not None:
         controls = dataclasses.replace(controls, seed=whole(request, "seed", 0, 0, 2**31 - 1))
+    it = load_head(request.get("head", "default"))
     take = perform(
         audio,
         controls,
         fps=request.get("fps", 25),
         first_frame=whole(request, "first_frame", 1, -(10**6), 10**6),
         motion=request.get("motion", "direct"),
-        head=load_head(request.get("head", "default")),
+        head=it,
         speech=request.get("speech", "default"),
         report=heard,
     )
     write_take(path, take)
+    flame = take.authority == "flame"
     return {
         "take": str(path),
         "frames": len(take),
         "fps": [take.fps.numerator, take.fps.denominator],
         "first_frame": take.first_frame,
         "duration": audio.duration,
-        "shape_names": [*ARKIT, *take.extra_names],
+        "shape_names": list(it.expression_names) if flame else [*ARKIT, *take.extra_names],
         "residual_mm": take.residual_mm,
         "meta": take.meta,
         "warnings": warnings,
-        "arrays": {
-            "weights": np.concatenate([take.arkit, take.extra], 1),
-            # ARKit form: the jaw is in the weights, so the jaw joint stays at rest.
-            "pose": np.concatenate(
-                [take.flame.pose[:, :6], np.zeros((len(take), 3)), take.flame.pose[:, 9:]], 1
-            ).astype(np.float32),
-            "translation": take.flame.translation,
-            "au": take.au,
-        },
+        "arrays": _take_arrays(it, take),
     }
+
+
+def _take_arrays(it: Head, take: Take) -> dict[str, Any]:
+    """What a rig with this head's shape keys and bones plays."""
+    import numpy as np
+
+    arrays = {"translation": take.flame.translation, "au": take.au, "contact": take.drive["contact"]}
+    if take.authority == "flame":
+        from engine.head.flame.play import rig_arrays
+
+        return arrays | rig_arrays(it, take)
+    pose = take.flame.pose.copy()
+    pose[:, 6:9] = 0  # ARKit form: the jaw is in the weights, so the jaw joint stays at rest
+    return arrays | {"weights": np.concatenate([take.arkit, take.extra], 1), "pose": pose.astype(np.float32)}
 
 
 def text2au(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
@@ -185,6 +199,13 @@ def avatar(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def transfer(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """A mesh without shapes and picked points -> the default head's shapes on it."""
+    from engine.serve.shapes import transfer_to_mesh
+
+    return transfer_to_mesh(request, reporter)
+
+
 JOBS: dict[str, Job] = {
     "version": version,
     "head": head,
@@ -193,4 +214,5 @@ JOBS: dict[str, Job] = {
     "render": render,
     "sheet": sheet,
     "avatar": avatar,
+    "transfer": transfer,
 }

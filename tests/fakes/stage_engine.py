@@ -79,6 +79,18 @@ def text2au(request, reporter):
     }
 
 
+def transfer(request, reporter):
+    """Shape k lifts the target by (k + 1) mm; the picks must lie on its vertices 0 to 5."""
+    rows = [line.split()[1:] for line in Path(request["target"]).read_text().splitlines() if line.startswith("v ")]
+    target = np.array(rows, np.float64)
+    for place, vertex in zip(request["points"].values(), target, strict=False):
+        if np.abs(np.array(place) - vertex).max() > 1e-6:
+            raise BadInput(f"the point {place} is not on the mesh")
+    shapes = np.zeros((len(ARKIT), len(target), 3), np.float32)
+    shapes[:, :, 1] = 0.001 * np.arange(1, len(ARKIT) + 1)[:, None]
+    return {"shape_names": list(ARKIT), "error_mm": {"mean": 0.0, "max": 0.0}, "arrays": {"shapes": shapes}}
+
+
 if __name__ == "__main__":
-    jobs.JOBS.update(head=head, speak=speak, text2au=text2au)
+    jobs.JOBS.update(head=head, speak=speak, text2au=text2au, transfer=transfer)
     loop.serve()
