@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..link import shared
-from . import directing, exporting, head, housekeeping, performance, render_engine, tasks
+from . import directing, exporting, head, housekeeping, performance, render_engine, saved_takes, tasks
 
 CLASSES = (*head.CLASSES, *performance.CLASSES, *directing.CLASSES, *exporting.CLASSES, *housekeeping.CLASSES)
 
@@ -14,10 +14,12 @@ def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     render_engine.register()
+    saved_takes.register()
 
 
 def unregister() -> None:
     tasks.abandon()
+    saved_takes.unregister()
     render_engine.unregister()
     shared.stop()
     for cls in reversed(CLASSES):

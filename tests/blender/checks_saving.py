@@ -1,5 +1,7 @@
 """Checks inside Blender of where files go: exports, takes and voices, with the stage engine."""
 
+import contextlib
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -105,6 +107,72 @@ def check_the_sound_is_stored_beside_the_blend():
     if strip is not None:
         assert strip.sound.filepath == "//../voice.wav" and strip.frame_duration > 10
         assert voice.path_of(bpy.context.scene, control).samefile(VOICE)
+
+
+def generated():
+    """(control, text of its take's file) of a performance in a fresh file that was never saved."""
+    _scene, control, _mesh = stage()
+    bpy.ops.soliloquy.generate()
+    assert Path(bpy.app.tempdir) in Path(control["take"]).parents
+    return control, Path(control["take"]).read_bytes()
+
+
+def reopened(path):
+    """The take's path as stored in a file and the bytes that it leads to."""
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+    control = find.active_control(bpy.context)
+    return control["take"], Path(bpy.path.abspath(control["take"])).read_bytes()
+
+
+def check_a_take_survives_the_first_save():
+    control, made = generated()
+    first = Path(control["take"])
+    path = save("first", "a.blend")
+    assert control["take"].startswith("//takes/"), control["take"]
+    first.unlink()  # as at the end of the session
+    stored, found = reopened(path)
+    assert found == made and len(list((FOLDER / "first" / "takes").glob("*.npz"))) == 1
+    bpy.ops.wm.save_mainfile()
+    assert find.active_control(bpy.context)["take"] == stored
+
+
+def check_a_take_follows_a_save_elsewhere():
+    _control, made = generated()
+    save("here", "a.blend")
+    (FOLDER / "there" / "takes").mkdir(parents=True)
+    other = FOLDER / "there" / "takes" / Path(find.active_control(bpy.context)["take"]).name
+    other.write_bytes(b"another shot's take of this name")
+    path = save("there", "b.blend")
+    shutil.rmtree(FOLDER / "here")
+    assert reopened(path)[1] == made
+    assert other.read_bytes() == b"another shot's take of this name"
+
+
+def check_saving_a_copy_leaves_this_file_as_it_is():
+    control, made = generated()
+    before = control["take"]
+    path = save("copy", "a.blend", copy=True)
+    assert control["take"] == before
+    assert reopened(path)[1] == made
+
+
+def check_a_save_that_fails_changes_nothing():
+    if not hasattr(bpy.app.handlers, "save_post_fail"):
+        return  # 3.4 tells nobody
+    control, _made = generated()
+    before = control["take"]
+    with contextlib.suppress(RuntimeError):
+        bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "nowhere" / "a.blend"), check_existing=False)
+    assert control["take"] == before
+
+
+def check_the_handlers_go_with_the_add_on():
+    handlers = [getattr(bpy.app.handlers, n) for n in ("save_pre", "save_post")]
+    ours = [sum("saved_takes" in h.__module__ for h in each) for each in handlers]
+    blender_addon.unregister()
+    left = [sum("saved_takes" in h.__module__ for h in each) for each in handlers]
+    blender_addon.register()
+    assert ours == [1, 1] and left == [0, 0]
 
 
 main(globals())
