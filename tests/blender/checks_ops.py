@@ -23,9 +23,10 @@ LOADED = {name.split(".")[0] for name in set(sys.modules) - BEFORE}
 from blender_addon.convert.names import ARKIT, EXTRA  # noqa: E402
 from blender_addon.link import shared  # noqa: E402
 from blender_addon.link.jobs import Stopped  # noqa: E402
+from blender_addon.ops.head import SOLILOQUY_OT_add_head  # noqa: E402
 from blender_addon.ops.performance import SOLILOQUY_OT_generate  # noqa: E402
 from blender_addon.ops.tasks import EngineOperator, board  # noqa: E402
-from blender_addon.scene import fcurves, find, nla, prompts, voice  # noqa: E402
+from blender_addon.scene import SceneProblem, fcurves, find, nla, prompts, voice  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tests" / "fakes"))
 FOLDER = tempfile.mkdtemp(prefix="soliloquy-test-")
@@ -236,6 +237,47 @@ def check_a_control_removed_meanwhile_is_reported():
             time.sleep(0.01)
     except Exception as problem:
         assert type(problem).__name__ == "SceneProblem" and "removed or renamed" in str(problem)
+
+
+def check_a_head_is_added_whole_or_not_at_all():
+    scene = fresh()
+    stage_engine()
+    kinds = (bpy.data.objects, bpy.data.collections, bpy.data.meshes, bpy.data.armatures)
+
+    def while_it_is_made(change):
+        """Add Head, with a change of the person's in between: whether it refuses in one sentence."""
+        operator = type("Operator", (), {"report": None, "head": "default", "_warn": None})()
+        task = SOLILOQUY_OT_add_head.task(operator, bpy.context)
+        shared.current().kill()  # so that it has to start first, and the change comes in time
+        next(task)
+        change()
+        counts = [len(kind) for kind in kinds]
+        try:
+            while True:
+                task.send(False)
+                time.sleep(0.01)
+        except StopIteration:
+            return False
+        except SceneProblem as problem:
+            assert "add the head again" in str(problem)
+        assert [len(kind) for kind in kinds] == counts, "half a head stands there"
+        return True
+
+    def edit():
+        bpy.ops.mesh.primitive_cube_add()
+        bpy.ops.object.mode_set(mode="EDIT")
+
+    assert while_it_is_made(edit)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    other = bpy.data.scenes.new("Other")
+
+    def go(to):
+        bpy.context.window_manager.windows[0].scene = to
+
+    if bpy.context.window_manager.windows:
+        assert while_it_is_made(lambda: go(other))
+        go(scene)
+    assert not while_it_is_made(lambda: None)
 
 
 def check_undo_takes_the_whole_step_back():
