@@ -138,7 +138,7 @@ def speak_request(scene: bpy.types.Scene, control: bpy.types.Object) -> dict[str
     last = max(scene.frame_end, int(strip.frame_final_end) if strip is not None else 0)
     keys = controls_json.to_controls(sample.read(scene, control, clock, last))
     path = next_take_path(control.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     request: dict[str, Any] = {
         "audio": str(voice.path_of(scene, control)),
         "fps": rate_text(clock.rate),
@@ -152,9 +152,22 @@ def speak_request(scene: bpy.types.Scene, control: bpy.types.Object) -> dict[str
         request["controls"] = keys
     else:
         file = path.with_suffix(".controls.json")
-        file.write_bytes(controls_json.encoded(keys))
+        try:
+            file.write_bytes(controls_json.encoded(keys))
+        except OSError as error:
+            raise SceneProblem(f"{file} cannot be written ({error}): make room, or save the .blend elsewhere") from None
         request["controls_path"] = str(file)
     return request
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder of the takes. SceneProblem where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SceneProblem(
+            f"The folder for takes, {folder}, cannot be made ({error}): save the .blend where you may write"
+        ) from None
 
 
 CLASSES = (SOLILOQUY_OT_load_voice, SOLILOQUY_OT_generate, SOLILOQUY_OT_clear)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import bpy
+import numpy as np
 from in_blender import main
 from stage import fresh, stage_engine, write_voice
 
@@ -13,7 +14,8 @@ import blender_addon
 
 blender_addon.register()
 
-from blender_addon.ops import exporting  # noqa: E402
+from blender_addon.convert.names import AU_SLIDERS  # noqa: E402
+from blender_addon.ops import answers, exporting  # noqa: E402
 from blender_addon.scene import SceneProblem, find, voice  # noqa: E402
 
 FOLDER = Path(tempfile.mkdtemp(prefix="soliloquy-test-"))
@@ -28,6 +30,16 @@ def stage():
     control = find.active_control(bpy.context)
     bpy.ops.soliloquy.load_voice(filepath=str(VOICE), frame=1)
     return scene, control, find.head_of(control)
+
+
+def refused(operator, *words):
+    """The operator reports one sentence with these words."""
+    try:
+        operator()
+    except RuntimeError as error:
+        assert all(word in str(error) for word in words) and "Traceback" not in str(error), str(error)
+    else:
+        raise AssertionError(f"{operator} did not refuse")
 
 
 def save(*parts, **options):
@@ -173,6 +185,24 @@ def check_the_handlers_go_with_the_add_on():
     left = [sum("saved_takes" in h.__module__ for h in each) for each in handlers]
     blender_addon.register()
     assert ours == [1, 1] and left == [0, 0]
+
+
+def check_a_folder_that_cannot_be_made_is_a_sentence():
+    _scene, control, _mesh = stage()
+    save("blocked", "a.blend")
+    (FOLDER / "blocked" / "takes").write_text("a file stands where the folder should be")
+    refused(bpy.ops.soliloquy.generate, "The folder for takes")
+    (FOLDER / "blocked" / "takes").unlink()
+    rng = np.random.default_rng(0)
+    for name in AU_SLIDERS[:24]:  # too many keys for one line to the engine
+        for frame in range(1, 250):
+            control[name] = float(rng.random())
+            control.keyframe_insert(f'["{name}"]', frame=frame)
+    path = answers.next_take_path(control.name).with_suffix(".controls.json")
+    path.mkdir(parents=True)
+    refused(bpy.ops.soliloquy.generate, path.name, "cannot be written")
+    path.rmdir()
+    assert bpy.ops.soliloquy.generate() == {"FINISHED"}
 
 
 main(globals())
