@@ -205,4 +205,18 @@ def check_a_folder_that_cannot_be_made_is_a_sentence():
     assert bpy.ops.soliloquy.generate() == {"FINISHED"}
 
 
+def check_exports_are_named_after_their_head():
+    _scene, _control, mesh = stage()
+    mesh.name = "Anna: two/3"
+    save("names", "a.blend")
+    bpy.ops.soliloquy.export_alembic()
+    assert [p.name for p in (FOLDER / "names").glob("*.abc")] == ["Anna__two_3.abc"]
+    bpy.ops.soliloquy.export_alembic(filepath=str(FOLDER / "names" / "mine.abc"))
+    assert (FOLDER / "names" / "mine.abc").is_file()
+    bpy.ops.soliloquy.generate()
+    operator = type("Operator", (), {"filepath": "", "file_name": "turntable.mp4"})()
+    request = exporting._PictureOperator.request(operator, bpy.context, find.active_control(bpy.context))
+    assert Path(request["out"]).name == "Anna__two_3_turntable.mp4"
+
+
 main(globals())
