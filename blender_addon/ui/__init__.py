@@ -18,5 +18,6 @@ def register() -> None:
 
 def unregister() -> None:
     settings.unregister()
+    preferences.release()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
