@@ -84,7 +84,7 @@ class SOLILOQUY_OT_add_gaze_target(bpy.types.Operator):
 
     bl_idname = "soliloquy.add_gaze_target"
     bl_label = "Add Gaze Target"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

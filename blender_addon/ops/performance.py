@@ -14,7 +14,7 @@ from ..link import shared
 from ..link.jobs import Task, call
 from ..scene import SceneProblem, find, sample, take, voice
 from .answers import next_take_path, read_take, stored
-from .tasks import EngineOperator, board, unavailable, why_not
+from .tasks import EngineOperator, board, unavailable, why_not, wrong_mode
 
 KEY_MODES = (
     ("DENSE", "Every Frame", "A key on every frame: exact"),
@@ -71,14 +71,14 @@ class SOLILOQUY_OT_generate(EngineOperator, bpy.types.Operator):
 
     bl_idname = "soliloquy.generate"
     bl_label = "Generate Performance"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
     title = "Generate"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if board.running is not None:
             return unavailable(f"{board.running.title} is still under way", cls)
-        return unavailable(why_not(check_ready, context), cls)
+        return unavailable(wrong_mode(context) or why_not(check_ready, context), cls)
 
     def task(self, context: bpy.types.Context) -> Task[str]:
         scene = context.scene
@@ -105,11 +105,11 @@ class SOLILOQUY_OT_clear(bpy.types.Operator):
 
     bl_idname = "soliloquy.clear"
     bl_label = "Clear Performance"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return unavailable(why_not(need_take, context), cls)
+        return unavailable(wrong_mode(context) or why_not(need_take, context), cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         take.clear(find.need_control(context))
