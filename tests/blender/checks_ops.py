@@ -449,7 +449,7 @@ def check_the_persons_own_variable_comes_back():
     entry.module = "blender_addon"
     chosen = entry.preferences
     try:
-        for own in (None, "/home/anna/config.json"):
+        for own in (None, "/own/config.json"):
             chosen.config_path = ""
             os.environ.pop(name, None)
             if own:
