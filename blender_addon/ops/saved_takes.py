@@ -48,7 +48,7 @@ def before_save(*arguments: object) -> None:
         if Path(bpy.app.tempdir) in source.parents or (text.startswith("//") and folder is not None and folder != here):
             after = f"//takes/{_name(source, folder)}"
         elif text.startswith("//") and folder is None:
-            after = text  # copied to the same place if the file turns out to have moved
+            after = f"//takes/{_name(source, None)}"  # it may go anywhere
         else:
             continue
         control["take"] = after
@@ -56,20 +56,22 @@ def before_save(*arguments: object) -> None:
 
 
 def _name(source: Path, folder: Path | None) -> str:
-    """The file's own name, unless another take may have it there."""
+    """The file's own name, unless another take has it there or may have it there. Named by its bytes, it keeps it."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     if folder is not None:
         there = folder / "takes" / source.name
         if not there.exists() or hashlib.sha256(there.read_bytes()).hexdigest() == digest:
             return source.name
-    return f"{source.stem}-{digest[:8]}{source.suffix}"
+    mark = f"-{digest[:8]}"
+    return source.name if source.stem.endswith(mark) else f"{source.stem}{mark}{source.suffix}"
 
 
 @bpy.app.handlers.persistent
 def after_save(*_: object) -> None:
     """Copy what the saved file names. A file that was only saved as a copy keeps its own takes."""
-    home = Path(bpy.path.abspath(_target or bpy.data.filepath)).parent
-    for move in _moves:
+    written = bpy.path.abspath(_target or bpy.data.filepath)
+    home = Path(written).parent
+    for move in _moves if written else ():  # before 4.0 nobody says where a copy of an unsaved file went
         there = home / move.after[2:]
         try:
             if not there.exists():
@@ -90,7 +92,7 @@ def _put_back() -> None:
     """The old path again where this session does not find the new one."""
     for move in _moves:
         control = bpy.data.objects.get(move.control)
-        if control is not None and not Path(bpy.path.abspath(move.after)).is_file():
+        if control is not None and not (bpy.data.filepath and Path(bpy.path.abspath(move.after)).is_file()):
             control["take"] = move.before
     _moves.clear()
 

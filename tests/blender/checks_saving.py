@@ -81,9 +81,9 @@ def check_a_voice_in_a_meta_strip_is_found():
     strip = voice.strip_of(scene, control)
     if strip is None:
         return  # this Blender was built without sound
+    strip.frame_start = 9
     meta = voice.strips_of(scene).new_meta("Meta", 3, 1)
     strip.move_to_meta(meta)
-    strip.frame_start = 9
     assert strip.name not in voice.strips_of(scene) and voice.strip_of(scene, control) == strip
     assert voice.clock_of(scene, control).first == 9
     assert voice.path_of(scene, control) == VOICE
@@ -153,6 +153,8 @@ def check_a_take_follows_a_save_elsewhere():
     save("here", "a.blend")
     (FOLDER / "there" / "takes").mkdir(parents=True)
     other = FOLDER / "there" / "takes" / Path(find.active_control(bpy.context)["take"]).name
+    if bpy.app.version < (4, 0):  # its takes are named by their bytes: only the plain name can belong to another
+        other = other.with_name(other.name.rpartition("-")[0] + ".npz")
     other.write_bytes(b"another shot's take of this name")
     path = save("there", "b.blend")
     shutil.rmtree(FOLDER / "here")
@@ -164,8 +166,9 @@ def check_saving_a_copy_leaves_this_file_as_it_is():
     control, made = generated()
     before = control["take"]
     path = save("copy", "a.blend", copy=True)
-    assert control["take"] == before
-    assert reopened(path)[1] == made
+    assert control["take"] == before and not Path("takes").exists()
+    if bpy.app.version >= (4, 0):  # older ones tell nobody where a copy goes
+        assert reopened(path)[1] == made
 
 
 def check_a_save_that_fails_changes_nothing():
@@ -209,10 +212,11 @@ def check_exports_are_named_after_their_head():
     _scene, _control, mesh = stage()
     mesh.name = "Anna: two/3"
     save("names", "a.blend")
-    bpy.ops.soliloquy.export_alembic()
-    assert [p.name for p in (FOLDER / "names").glob("*.abc")] == ["Anna__two_3.abc"]
-    bpy.ops.soliloquy.export_alembic(filepath=str(FOLDER / "names" / "mine.abc"))
-    assert (FOLDER / "names" / "mine.abc").is_file()
+    if bpy.app.build_options.alembic:
+        bpy.ops.soliloquy.export_alembic()
+        assert [p.name for p in (FOLDER / "names").glob("*.abc")] == ["Anna__two_3.abc"]
+        bpy.ops.soliloquy.export_alembic(filepath=str(FOLDER / "names" / "mine.abc"))
+        assert (FOLDER / "names" / "mine.abc").is_file()
     bpy.ops.soliloquy.generate()
     operator = type("Operator", (), {"filepath": "", "file_name": "turntable.mp4"})()
     request = exporting._PictureOperator.request(operator, bpy.context, find.active_control(bpy.context))
