@@ -114,8 +114,9 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether a job is under way or a live preview being opened: then a picture may be late for a good reason."""
-        return any(isinstance(j, Job) or j.opening for j in self._open.values())
+        """Whether a job or a final picture is under way or a live preview being opened: then a picture may be late for
+        a good reason."""
+        return any(isinstance(j, Job) or j.opening or j.rendering for j in list(self._open.values()))
 
     @property
     def session(self) -> str:

@@ -72,6 +72,11 @@ class _Ear:
         view = self._view()
         return view is not None and view.opening
 
+    @property
+    def rendering(self) -> bool:
+        view = self._view()
+        return view is not None and view.rendering
+
     def receive(self, message: dict[str, Any]) -> bool:
         view = self._view()
         return view is None or view.receive(message)
@@ -119,6 +124,11 @@ class LiveView:
     def opening(self) -> bool:
         """Whether the engine is loading the avatars (and, the first time, compiling)."""
         return bool(self._id) and not self._ready
+
+    @property
+    def rendering(self) -> bool:
+        """Whether a final picture is being drawn, which may take long."""
+        return self._slots == 1 and self._flight is not None
 
     def poll(self) -> bool:
         """Take what has arrived, end an engine that is stuck. True when a redraw would show something new."""
@@ -240,6 +250,8 @@ class LiveView:
             self._open(heads, needed + needed // 4 if self._slots > 1 else needed)
         except EngineError as error:
             self.fail(str(error))
+            if old[1]:
+                old[1].close()
             return False
         if old[0]:  # after the new one: what both use stays loaded in the engine
             self.engine.forget(old[0])
@@ -258,10 +270,11 @@ class LiveView:
         block = SharedBlock(offset + self._slots * slot_size)
         name = self.engine.new_id()
         memory = {"path": block.path, "size": block.size, "slots": slots}
-        self.engine.send({"kind": "open", "id": name, "heads": described, "memory": memory}, _Ear(self))
+        # Before the request goes: another thread may take its answer at once.
         self._id, self._heads, self._block, self._slot_size = name, heads, block, slot_size
         self._first_slot, self._refused, self._ready = offset, None, False
         self._flight, self._sent, self._stale, self._opened_at = None, None, True, time.monotonic()
+        self.engine.send({"kind": "open", "id": name, "heads": described, "memory": memory}, _Ear(self))
 
     def _send(self, request: Request, write: Writer) -> None:
         assert self._block is not None
@@ -278,8 +291,13 @@ class LiveView:
             "size": list(request.size), "format": request.format, "planes": list(request.planes),
             "camera": request.camera, "objects": [list(m) for m in request.objects], "fresh": self._stale,
         }  # fmt: skip
-        self.engine.send(message)
+        # Before the request goes, as in `_open`.
         self._flight, self._sent, self._stale = (self._seq, request, time.monotonic()), request, False
+        try:
+            self.engine.send(message)
+        except EngineError:
+            self._flight, self._stale = None, True
+            raise
 
     def _wait(self) -> None:
         if self.round_trip_s <= self.budget_s:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import bpy
 
 from ..link import shared
-from . import character, directing, exporting, head, housekeeping, performance, render_engine, tasks, transfer
+from . import (
+    character, directing, exporting, head, housekeeping, performance, render_engine, saved_takes, tasks, transfer,
+)  # fmt: skip
 
 CLASSES = (
     *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *directing.CLASSES,
@@ -17,10 +19,12 @@ def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     render_engine.register()
+    saved_takes.register()
 
 
 def unregister() -> None:
     tasks.abandon()
+    saved_takes.unregister()
     render_engine.unregister()
     shared.stop()
     for cls in reversed(CLASSES):

@@ -8,7 +8,7 @@ from ..convert.names import AU_SLIDERS, EMOTIONS
 from ..link import shared
 from ..link.jobs import Task, call
 from ..scene import SceneProblem, emotion_keys, find, prompts, voice
-from .tasks import EngineOperator, unavailable, why_not
+from .tasks import EngineOperator, unavailable, why_not, wrong_mode
 
 EMOTION_ITEMS = [(e, e.capitalize(), f"Be {e} at the playhead", i) for i, e in enumerate(EMOTIONS)]
 
@@ -85,7 +85,7 @@ class SOLILOQUY_OT_add_prompt(EngineOperator, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return unavailable(why_not(find.need_control, context), cls)
+        return unavailable(wrong_mode(context) or why_not(find.need_control, context), cls)
 
     def task(self, context: bpy.types.Context) -> Task[str]:
         control = find.need_control(context)
@@ -114,7 +114,7 @@ class SOLILOQUY_OT_read_prompt(EngineOperator, bpy.types.Operator):
 
     bl_idname = "soliloquy.read_prompt"
     bl_label = "Read Direction Again"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
     title = "Read direction"
 
     @classmethod
@@ -138,7 +138,7 @@ class SOLILOQUY_OT_remove_prompt(bpy.types.Operator):
 
     bl_idname = "soliloquy.remove_prompt"
     bl_label = "Remove Direction"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

@@ -68,7 +68,7 @@ class SOLILOQUY_OT_export_alembic(bpy.types.Operator):
             control = find.need_control(context)
             mesh = find.need_head(control)
             first, last = take_range(context, control)
-            path = output_path(context, self.filepath, "head.abc")
+            path = output_path(context, self.filepath, f"{bpy.path.clean_name(mesh.name)}.abc")
         except SceneProblem as problem:
             self.report({"ERROR"}, str(problem))
             return {"CANCELLED"}
@@ -119,8 +119,8 @@ class _PictureOperator(EngineOperator):
         return unavailable(why_not(need_take, context), cls)
 
     def request(self, context: bpy.types.Context, control: bpy.types.Object) -> dict[str, Any]:
-        path = output_path(context, self.filepath, self.file_name)
         mesh = find.need_head(control)
+        path = output_path(context, self.filepath, f"{bpy.path.clean_name(mesh.name)}_{self.file_name}")
         return {
             "take": take_path(control),
             "avatar": str(mesh.get("soliloquy_avatar", "default")),
@@ -174,7 +174,7 @@ class SOLILOQUY_OT_turntable_camera(bpy.types.Operator):
 
     bl_idname = "soliloquy.turntable_camera"
     bl_label = "Turntable Camera"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

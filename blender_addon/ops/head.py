@@ -32,7 +32,11 @@ class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
         scene_name, cursor = context.scene.name, context.scene.cursor.location.copy()
         info = yield from call(shared.engine(), "head", {"head": self.head}, self._warn)
         arrays = open_arrays(info["arrays"], shared.engine().session, head.arrays_of(info))
-        scene = bpy.data.scenes[scene_name]
+        scene = bpy.data.scenes.get(scene_name)
+        if scene is None or bpy.context.scene != scene or bpy.context.mode != "OBJECT":
+            raise SceneProblem(
+                f"The scene or the mode changed meanwhile: go to object mode in '{scene_name}' and add the head again"
+            )
         name = head.label(info)
         collection = bpy.data.collections.new(name)
         scene.collection.children.link(collection)
@@ -56,7 +60,7 @@ class SOLILOQUY_OT_add_gaze_target(bpy.types.Operator):
 
     bl_idname = "soliloquy.add_gaze_target"
     bl_label = "Add Gaze Target"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

@@ -30,7 +30,6 @@ class SOLILOQUY_OT_check_engine(EngineOperator, bpy.types.Operator):
 
     bl_idname = "soliloquy.check_engine"
     bl_label = "Check Engine"
-    bl_options = {"REGISTER"}
     title = "Check engine"
 
     def task(self, context: bpy.types.Context) -> Task[str]:
@@ -43,7 +42,6 @@ class SOLILOQUY_OT_stop_engine(bpy.types.Operator):
 
     bl_idname = "soliloquy.stop_engine"
     bl_label = "Stop Engine"
-    bl_options = {"REGISTER"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:

@@ -14,7 +14,7 @@ from ..link import shared
 from ..link.jobs import Task, call
 from ..scene import SceneProblem, find, sample, take, voice
 from .answers import next_take_path, read_take, stored
-from .tasks import EngineOperator, board, unavailable, why_not
+from .tasks import EngineOperator, board, unavailable, why_not, wrong_mode
 
 KEY_MODES = (
     ("DENSE", "Every Frame", "A key on every frame: exact"),
@@ -71,14 +71,14 @@ class SOLILOQUY_OT_generate(EngineOperator, bpy.types.Operator):
 
     bl_idname = "soliloquy.generate"
     bl_label = "Generate Performance"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
     title = "Generate"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if board.running is not None:
             return unavailable(f"{board.running.title} is still under way", cls)
-        return unavailable(why_not(check_ready, context), cls)
+        return unavailable(wrong_mode(context) or why_not(check_ready, context), cls)
 
     def task(self, context: bpy.types.Context) -> Task[str]:
         scene = context.scene
@@ -105,11 +105,11 @@ class SOLILOQUY_OT_clear(bpy.types.Operator):
 
     bl_idname = "soliloquy.clear"
     bl_label = "Clear Performance"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return unavailable(why_not(need_take, context), cls)
+        return unavailable(wrong_mode(context) or why_not(need_take, context), cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         take.clear(find.need_control(context))
@@ -138,7 +138,7 @@ def speak_request(scene: bpy.types.Scene, control: bpy.types.Object) -> dict[str
     last = max(scene.frame_end, int(strip.frame_final_end) if strip is not None else 0)
     keys = controls_json.to_controls(sample.read(scene, control, clock, last))
     path = next_take_path(control.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     request: dict[str, Any] = {
         "audio": str(voice.path_of(scene, control)),
         "fps": rate_text(clock.rate),
@@ -152,9 +152,22 @@ def speak_request(scene: bpy.types.Scene, control: bpy.types.Object) -> dict[str
         request["controls"] = keys
     else:
         file = path.with_suffix(".controls.json")
-        file.write_bytes(controls_json.encoded(keys))
+        try:
+            file.write_bytes(controls_json.encoded(keys))
+        except OSError as error:
+            raise SceneProblem(f"{file} cannot be written ({error}): make room, or save the .blend elsewhere") from None
         request["controls_path"] = str(file)
     return request
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder of the takes. SceneProblem where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SceneProblem(
+            f"The folder for takes, {folder}, cannot be made ({error}): save the .blend where you may write"
+        ) from None
 
 
 CLASSES = (SOLILOQUY_OT_load_voice, SOLILOQUY_OT_generate, SOLILOQUY_OT_clear)

@@ -131,8 +131,9 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
     def _render(self, depsgraph: bpy.types.Depsgraph) -> None:
         scene = depsgraph.scene
         settings = scene.render
-        factor = settings.resolution_percentage / 100
-        width, height = (max(1, int(n * factor)) for n in (settings.resolution_x, settings.resolution_y))
+        # Whole numbers as in Blender: 720 * 0.7 is 503.99... in floats, and Blender wants 504.
+        percentage = settings.resolution_percentage
+        width, height = (max(1, n * percentage // 100) for n in (settings.resolution_x, settings.resolution_y))
         if max(width, height) > LARGEST_SIDE:
             raise EngineError(f"{width}x{height} is beyond {LARGEST_SIDE} pixels a side; lower the resolution")
         camera = final_camera(self.camera_override or scene.camera, depsgraph, width, height)

@@ -68,6 +68,11 @@ def why_not(check: Callable[..., object], *arguments: object) -> str | None:
     return None
 
 
+def wrong_mode(context: bpy.types.Context) -> str | None:
+    """A sentence in modes that keep their own copy of the data, which would undo what is written meanwhile."""
+    return None if context.mode in {"OBJECT", "POSE"} else "Go to object or pose mode first"
+
+
 class EngineOperator:
     """Mix-in for bpy.types.Operator. Subclasses write `title` and `task`."""
 

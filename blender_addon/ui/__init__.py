@@ -24,5 +24,6 @@ def register() -> None:
 def unregister() -> None:
     character.unregister()
     settings.unregister()
+    preferences.release()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

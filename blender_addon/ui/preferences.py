@@ -14,14 +14,30 @@ PACKAGE = __package__.rpartition(".")[0]
 VARIABLE = "SOLILOQUY_CONFIG"  # names the engine's configuration file, ahead of the usual places
 
 
+_before: tuple[str | None] | None = None  # the variable as the person had set it, while the preferences' stands there
+
+
 def apply(chosen: object = None, context: object = None) -> None:
     """Let the file named in the preferences win over the usual places. Starts nothing."""
+    global _before
     addon = bpy.context.preferences.addons.get(PACKAGE)
     path = addon.preferences.config_path if addon and addon.preferences else ""
     if path:
+        if _before is None:
+            _before = (os.environ.get(VARIABLE),)
         os.environ[VARIABLE] = bpy.path.abspath(path)
-    elif chosen is not None:  # cleared by hand
+    else:
+        release()
+
+
+def release() -> None:
+    """Put the variable back as the person had it: the field was cleared, or the add-on is being disabled."""
+    global _before
+    if _before is not None:
         os.environ.pop(VARIABLE, None)
+        if _before[0] is not None:
+            os.environ[VARIABLE] = _before[0]
+        _before = None
 
 
 class SoliloquyPreferences(bpy.types.AddonPreferences):

@@ -78,7 +78,9 @@ def _blenders_panels() -> list[type]:
     return [
         panel
         for panel in bpy.types.Panel.__subclasses__()
-        if "BLENDER_RENDER" in getattr(panel, "COMPAT_ENGINES", ()) and panel.__name__ not in _UNFIT
+        if isinstance(getattr(panel, "COMPAT_ENGINES", None), set)  # another add-on's may be of any kind
+        and "BLENDER_RENDER" in panel.COMPAT_ENGINES
+        and panel.__name__ not in _UNFIT
     ]
 
 
@@ -96,7 +98,8 @@ def unregister() -> None:
 
         drawing.forget()
     for panel in bpy.types.Panel.__subclasses__():
-        getattr(panel, "COMPAT_ENGINES", set()).discard(ENGINE_ID)
+        if isinstance(getattr(panel, "COMPAT_ENGINES", None), set) and panel not in CLASSES:
+            panel.COMPAT_ENGINES.discard(ENGINE_ID)
     del bpy.types.Scene.soliloquy_render
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -173,6 +173,56 @@ def test_final_pictures_wait_and_fail_with_the_reason(make):
     assert view.render(HEADS, request, mesh.write, lambda: True) is None
 
 
+def test_an_answer_that_another_thread_takes_at_once_is_not_lost(make):
+    """F12 draws in its own thread while a viewport's timer pumps: an answer may be taken before `send` returns."""
+    view, mesh = make(), Mesh()
+    send, kinds = view.engine.send, []
+
+    def send_and_answer(message, receiver=None):
+        send(message, receiver)
+        kinds.append(message["kind"])
+        if message["kind"] == "open":
+            view.engine.wait(5, lambda: view._ready)
+        elif message["kind"] == "update":
+            view.engine.wait(5, lambda: view.picture is not None and view.picture.seq == message["seq"])
+
+    view.engine.send = send_and_answer
+    for number in (1, 2):
+        picture = view.show(HEADS, REQUEST, mesh.write, True)
+        assert picture is not None and picture.seq == number and not view.waiting
+    assert kinds == ["open", "update", "update"]
+
+
+def test_an_engine_that_refuses_a_request_leaves_no_memory(make, monkeypatch):
+    view, mesh = make(), Mesh()
+    settle(view, mesh)
+    old = view._block
+    made = []
+    monkeypatch.setattr("blender_addon.link.live.SharedBlock", lambda size: made.append(SharedBlock(size)) or made[-1])
+    view.engine.new_id = lambda: "x" * 70_000  # beyond the longest line
+    view.show(HEADS, replace(REQUEST, size=(64, 48)), mesh.write, False)
+    assert "too large" in view.error and not view.waiting
+    assert not os.path.exists(made[0].path) and not os.path.exists(old.path)
+
+
+def test_a_long_final_picture_is_no_stuck_engine(make):
+    final, viewport, mesh = make("hang", slots=1, stuck_s=0.2), None, Mesh()
+    viewport = LiveView(final.engine, stuck_s=0.2)
+    end = time.monotonic() + 1.0
+    drawn = []
+
+    def meanwhile():
+        if final.rendering:  # the viewport asks as well, and gets no answer either
+            drawn.append(final.engine.busy)
+            viewport.show(HEADS, REQUEST, mesh.write, False)
+        return time.monotonic() > end
+
+    assert final.render(HEADS, replace(REQUEST, format="float32"), mesh.write, meanwhile) is None
+    assert len(drawn) > 2 and all(drawn) and final.engine.running and final.engine.generation == 1
+    final.close()
+    assert not final.engine.busy or viewport.opening
+
+
 def test_no_file_is_left_behind(make):
     view, mesh = make(), Mesh()
     settle(view, mesh)

@@ -121,6 +121,21 @@ def check_lens_of_a_plain_projection():
     assert camera["view"] == [1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1] and not camera["orthographic"]
 
 
+def check_the_size_is_blenders_own():
+    scene = stage.fresh()
+    scene.camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    scene.collection.objects.link(scene.camera)
+    scene.render.engine = render_engine.ENGINE_ID
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 720, 290, 70
+    scene.render.film_transparent = False
+    scene.world = bpy.data.worlds.new("Grey")
+    scene.world.color = (0.1, 0.2, 0.3)
+    if scene.world.node_tree:
+        scene.world.node_tree.nodes.clear()
+    shown = picture()
+    assert shown.shape == (203, 504, 4) and np.allclose(shown, [0.1, 0.2, 0.3, 1.0], atol=1e-6)
+
+
 def check_a_render_shows_the_avatar_and_every_pass():
     scene_with_head()
     combined = picture()

@@ -86,7 +86,7 @@ def test_the_viewport_shows_the_avatar(run):
 
 
 def test_it_follows_the_keyed_shape(run):
-    closed, opened, again = image(run, "frame_1"), image(run, "frame_10"), image(run, "frame_1")
+    closed, opened, again = image(run, "frame_1"), image(run, "frame_10"), image(run, "frame_1_again")
     moved = differ(closed, opened)
     assert moved.sum() > 200
     rows = np.nonzero(moved)[0]

@@ -151,10 +151,10 @@ def steps():
     for frame, value in ((1, 0.0), (10, 1.0)):
         key.value = value
         key.keyframe_insert("value", frame=frame)
-    for frame in (1, 10, 1):
+    for frame, name in ((1, "frame_1"), (10, "frame_10"), (1, "frame_1_again")):
         scene.frame_set(frame)
         yield from settled()
-        shot(f"frame_{frame}")
+        shot(name)
     from blender_addon.ui import drawing
 
     facts["packing"] = drawing.kit().packing_works
