@@ -18,15 +18,16 @@ from engine.core.progress import SILENT, Reporter
 from engine.core.units import MM
 from engine.head import evaluate, lbs
 from engine.head.fit import BLOCK, Fit
-from engine.head.unpose import Pose, offsets
+from engine.head.unpose import Pose, offsets, unskin
 
-ROUNDS = 8
-SAMPLE = 500  # vertices that the turns are found on
+ROUNDS = 30
+ANEW = (0, 1, 2, 4, 8, 16)  # rounds that take new derivatives
+SAMPLE, PER_JOINT = 320, 30  # vertices that the turns are found on
 RIDGE = 1e-7  # part of the mean diagonal: settles expressions that the mesh does not decide
 FIRM = 1e-6  # the same for turns; the root is held more, because the neck can do all it does but for the bust
 ROOT_FIRM = 1e-3
 STEP = 1e-4  # radians and metres / 10, of the difference quotients
-ENOUGH = 2e-7  # metres: rounds end once the mean distance falls by less
+ENOUGH = 2e-7  # metres: rounds end once the mean distance is below it or falls by less
 
 
 class _Part:
@@ -55,9 +56,9 @@ class _Part:
     def rest(self, verts: np.ndarray, pose: np.ndarray, translation: np.ndarray, expression: np.ndarray) -> np.ndarray:
         """[t, n * 3]: verts [t, n, 3] with pose, correctives and template taken off: what the expression must show."""
         transforms = lbs.joint_transforms(self.joints(expression), pose, self.parents)
-        blend = np.einsum("vj,tjab->tvab", self.weights, transforms)
-        moved = verts - translation[:, None] - blend[..., 3]
-        out = np.linalg.solve(blend[..., :3], moved[..., None])[..., 0] - self.template
+        out = verts - translation[:, None]
+        unskin(out, transforms, self.weights)
+        out -= self.template
         turn = lbs.rodrigues_reference(pose.reshape(len(pose), -1, 3)[:, 1:]) - np.eye(3)
         return out.reshape(len(out), -1) - turn.reshape(len(pose), -1) @ self.posedirs.T
 
@@ -72,8 +73,7 @@ def fit_flame(head: Head, verts: np.ndarray, report: Reporter = SILENT) -> Fit:
     weights are the ARKit weights whose parameters come nearest (`Head.shape_expression`), for other characters.
     """
     start = time.perf_counter()
-    moving = np.flatnonzero((np.abs(head.expression).max((1, 2)) > 1e-6) | (head.weights.max(1) < 0.999))
-    part = _Part(head, moving[:: max(1, len(moving) // SAMPLE)])
+    part = _Part(head, _sample(head))
     pose, translation, expression = (np.zeros((len(verts), n)) for n in (15, 3, len(head.expression_names)))
     for at in range(0, len(verts), BLOCK):
         block = slice(at, at + BLOCK)
@@ -92,6 +92,17 @@ def fit_flame(head: Head, verts: np.ndarray, report: Reporter = SILENT) -> Fit:
     return dataclasses.replace(fit, error=error, seconds=time.perf_counter() - start)
 
 
+def _sample(head: Head) -> np.ndarray:
+    """Vertices that the turns are found on: of those that move, and some of each joint's own (an eyeball has no
+    expression, and is all that shows where it looks)."""
+    moving = np.flatnonzero((np.abs(head.expression).max((1, 2)) > 1e-6) | (head.weights.max(1) < 0.999))
+    rows = [moving[:: max(1, len(moving) // SAMPLE)]]
+    for j in range(len(JOINTS)):
+        own = np.flatnonzero(head.weights[:, j] > 0.999)
+        rows.append(own[:: max(1, len(own) // PER_JOINT)])
+    return np.unique(np.concatenate(rows))
+
+
 def _turns(
     part: _Part, points: np.ndarray, report: Reporter, done: int, total: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,31 +112,42 @@ def _turns(
     expression = np.zeros((t, len(part.expression)))
     hold = np.full(18, FIRM)
     hold[:3] = ROOT_FIRM
-    before = np.inf
-    for _ in range(ROUNDS):
+    best, stuck = np.inf, 0
+    columns, normal, scale = np.zeros(0), np.zeros(0), np.zeros(0)
+    for number in range(ROUNDS):
         report.step("fit", done, total)
         rest = part.rest(points, state[:, :15], state[:, 15:], expression)
         expression = part.solve(rest)
         left = rest - expression @ part.expression
         now = float(np.sqrt((left.reshape(t, -1, 3) ** 2).sum(2)).mean())
-        if before - now < ENOUGH:
+        stuck = 0 if now < best - ENOUGH else stuck + 1
+        best = min(best, now)
+        if now < ENOUGH or stuck > 2:
             break
-        before = now
-        columns = np.empty((18, *rest.shape))
-        for k in range(18):
-            report.check()
-            step = state.copy()
-            size = STEP if k < 15 else 0.1 * STEP
-            step[:, k] += size
-            columns[k] = (part.rest(points, step[:, :15], step[:, 15:], expression) - rest) / size
-        # What the expression can do instead is taken out of every column.
-        columns -= part.solve(columns.reshape(18 * t, -1)).reshape(18, t, -1) @ part.expression
-        normal = np.einsum("ktn,ltn->tkl", columns, columns)
-        scale = np.einsum("tkk->t", normal) / 18
-        normal += scale[:, None, None] * np.diag(hold)
-        right = np.einsum("ktn,tn->tk", columns, left) + scale[:, None] * hold * state
+        if number in ANEW:  # between, the last derivatives serve again: steps are cheap, derivatives are not
+            columns = _derivatives(part, points, state, expression, rest, report)
+            normal = columns @ np.swapaxes(columns, 1, 2)
+            scale = np.einsum("tkk->t", normal) / 18
+            normal += scale[:, None, None] * np.diag(hold)
+        right = (columns @ left[..., None])[..., 0] + scale[:, None] * hold * state
         state -= np.linalg.solve(normal, right[..., None])[..., 0]
     return state[:, :15], state[:, 15:], expression
+
+
+def _derivatives(
+    part: _Part, points: np.ndarray, state: np.ndarray, expression: np.ndarray, rest: np.ndarray, report: Reporter
+) -> np.ndarray:
+    """[t, 18, n * 3]: how the rest changes with each turn and shift, less what the expression can do instead."""
+    columns = np.empty((18, *rest.shape))
+    for k in range(18):
+        report.check()
+        step = state.copy()
+        size = STEP if k < 15 else 0.1 * STEP
+        step[:, k] += size
+        columns[k] = (part.rest(points, step[:, :15], step[:, 15:], expression) - rest) / size
+    flat = columns.reshape(18 * len(state), -1)
+    columns -= (part.solve(flat) @ part.expression).reshape(columns.shape)
+    return np.ascontiguousarray(np.moveaxis(columns, 0, 1))
 
 
 def _finish(head: Head, verts: np.ndarray, pose: np.ndarray, translation: np.ndarray, expression: np.ndarray) -> None:

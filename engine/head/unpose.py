@@ -91,10 +91,15 @@ def offsets(
         if joints is None:
             joints = (head.joint_regressor.astype(np.float64) @ head.template)[None]
         transforms = lbs.joint_transforms(joints, where.pose, head.parents)
-        _kernel()(out, np.ascontiguousarray(transforms), np.ascontiguousarray(head.weights[rows], np.float64))
+        unskin(out, transforms, head.weights[rows])
         _uncorrect(head, out, where.pose, rows)
     out -= head.template[rows]
     return out
+
+
+def unskin(points: np.ndarray, transforms: np.ndarray, weights: np.ndarray) -> None:
+    """Undo `lbs.skin` in place: points [t, n, 3], transforms [t, j, 3, 4], weights [n, j]."""
+    _kernel()(points, np.ascontiguousarray(transforms), np.ascontiguousarray(weights, np.float64))
 
 
 def offsets_reference(head: Head, verts: np.ndarray, where: Pose, rows: np.ndarray) -> np.ndarray:
@@ -129,8 +134,11 @@ def _kernel() -> Callable[..., Any]:
             for v in range(points.shape[1]):
                 m[:] = 0
                 for j in range(weights.shape[1]):
-                    if weights[v, j] != 0:
-                        m += weights[v, j] * transforms[t, j]
+                    w = weights[v, j]
+                    if w != 0:
+                        for a in range(3):
+                            for b in range(4):
+                                m[a, b] += w * transforms[t, j, a, b]
                 x = points[t, v, 0] - m[0, 3]
                 y = points[t, v, 1] - m[1, 3]
                 z = points[t, v, 2] - m[2, 3]
