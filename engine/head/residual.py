@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.core.anatomy import Head
-from engine.core.errors import BadInput
+from engine.core.errors import BadFile, BadInput
+from engine.core.files import read_archive, write_archive
 from engine.core.progress import SILENT, Reporter
 from engine.core.units import MM
 from engine.head.fit import BLOCK, Fit, checked
 from engine.head.unpose import Pose, offsets
 
+KIND, FORMAT = "residual", 1
 PREFIX = "SOL_res_"
 BOUND_MM = 0.05
 MOST = 256
@@ -80,3 +83,18 @@ def _largest(rest: np.ndarray) -> float:
     """Largest vertex length in rest [t, v * 3]."""
     flat = rest.reshape(len(rest), -1, 3)
     return float(np.sqrt(np.einsum("tvc,tvc->tv", flat, flat).max(initial=0.0)))
+
+
+def write_residual(path: str | os.PathLike[str], residual: Residual) -> None:
+    """Write shapes and weights to an .npz: "shapes" [k, v, 3] metres (Y up), "weights" [t, k], names and the error."""
+    arrays = {"shapes": residual.shapes, "weights": residual.weights}
+    write_archive(path, KIND, FORMAT, arrays, {"names": list(residual.names), "error_mm": residual.error_mm}, True)
+
+
+def read_residual(path: str | os.PathLike[str]) -> Residual:
+    """The residual shapes of a file that `write_residual` wrote. Raises BadFile."""
+    arrays, meta = read_archive(path, KIND, FORMAT)
+    try:
+        return Residual(arrays["shapes"], arrays["weights"], float(meta["error_mm"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadFile(path, f"holds no residual shapes ({error})") from None
