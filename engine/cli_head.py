@@ -110,3 +110,62 @@ def params(
     write_take(out, take)
     result = {"take": str(out), "frames": len(take), "version": take.flame.version, "residual_mm": take.residual_mm}
     show(result, as_json, table(result))
+
+
+@head_app.command("transfer")
+def transfer(
+    to: Annotated[Path, typer.Option(help="The mesh: obj, ply, glb, stl, a folder, or a head.npz.")],
+    out: Out,
+    source: Annotated[str, typer.Option("--from", help="Head whose shapes are carried over.")] = "default",
+    points: Annotated[
+        Path | None, typer.Option(help="Picked points: JSON, mark -> vertex number or [x, y, z].")
+    ] = None,
+    metres: Annotated[float | None, typer.Option(help="Length of the mesh's unit in metres (0.01 for cm).")] = None,
+    up: Annotated[str, typer.Option(help="Axis that points up: y, or z as in Blender.")] = "y",
+    as_json: Json = False,
+) -> None:
+    """Give a mesh without shapes the 52 ARKit shapes and our extra ones, from a head that has them."""
+    from engine.head.files import save_head
+    from engine.head.importers import Options, import_head
+    from engine.head.library import load_head
+    from engine.head.transfer.align import read_picks
+    from engine.head.transfer.run import transfer_head
+
+    picks = read_picks(points) if points else None
+    with reporting(as_json) as report:
+        target = load_head(to) if to.suffix == ".npz" else import_head(to, None, Options(metres=metres, up=up), report)
+        made, figures = transfer_head(load_head(source), target, picks, report)
+        save_head(out, made)
+    show({"head": str(out), **figures}, as_json, table({"head": str(out), **figures}))
+
+
+@head_app.command("fit")
+def fit(
+    sequence: Annotated[Path, typer.Argument(help="Meshes: .pc2 (Blender axes), .npy [t, v, 3] in metres, take.npz.")],
+    out: Annotated[Path, typer.Option(help="Where the take goes (.npz).")],
+    head: Annotated[str, typer.Option(help="Head whose mesh it is: a name or a head.npz.")] = "default",
+    fps: Annotated[str, typer.Option(help="Frames per second: 25, 23.976, 30000/1001.")] = "25",
+    first_frame: Annotated[int, typer.Option(help="Scene frame of the first mesh.")] = 1,
+    residual: Annotated[Path | None, typer.Option(help="Also write SOL_res_ shapes for what is left (.npz).")] = None,
+    bound: Annotated[float, typer.Option(help="Largest error in mm that these may leave.")] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """Turn a mesh sequence into shape weights, pose and FLAME-layout parameters; the error is printed in mm."""
+    from engine.core.clock import parse_fps
+    from engine.core.takefile import write_take
+    from engine.head.fit import fit_sequence, take_of
+    from engine.head.library import load_head
+    from engine.head.residual import residual_shapes, write_residual
+    from engine.train.evaluate import read_sequence
+
+    it, rate = load_head(head), parse_fps(fps)
+    verts = read_sequence(sequence, it)
+    with reporting(as_json) as report:
+        found = fit_sequence(it, verts, report=report)
+        figures = {"take": str(out), **found.figures(it)}
+        write_take(out, take_of(it, found, rate, first_frame, sequence.name))
+        if residual is not None:
+            more = residual_shapes(it, verts, found, bound, report=report)
+            write_residual(residual, more)
+            figures["residual"] = {"path": str(residual), "shapes": len(more.shapes), "error_mm": more.error_mm}
+    show(figures, as_json, table(figures))

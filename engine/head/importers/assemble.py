@@ -108,7 +108,7 @@ def build(
         uv=(mesh.uv if has_uv else _front_view(rest)).astype(np.float32),
         uv_faces=(mesh.uv_faces if has_uv else mesh.faces).astype(np.int32),
         materials=(GREY,), face_material=np.zeros(len(mesh.faces), np.uint8),
-        albedo=np.tile(np.float32(GREY.base_color), (v, 1)), shape_names=names, shapes=moved,
+        albedo=np.tile(np.array(GREY.base_color, np.float32), (v, 1)), shape_names=names, shapes=moved,
         identity=who.astype(np.float32), expression_names=names,
         expression=np.ascontiguousarray(np.moveaxis(moved, 0, -1)), posedirs=np.zeros((v, 3, 36), np.float32),
         joint_regressor=regressor, parents=PARENTS, weights=weights,

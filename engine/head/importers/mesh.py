@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def read_mesh(path: Path) -> Mesh:
 
     try:
         # process=False keeps the vertices' number and order.
-        found = trimesh.load(path, process=False, force="mesh")
+        found: Any = trimesh.load(path, process=False, force="mesh")
         vertices, triangles = np.asarray(found.vertices, np.float64), np.asarray(found.faces, np.int32)
     except Exception as error:  # trimesh raises whatever its many parsers do
         raise BadFile(

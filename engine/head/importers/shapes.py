@@ -7,6 +7,7 @@ Y up, Z forward, `generic_neutral_mesh.obj`, expressions under ARKit's names wit
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def assemble(
     """The head of a neutral mesh and its shapes' offsets [v, 3] by name (file unit); ICT-FaceKit's is recognised by
     where its marks lie, and gets them, its eyeballs and lip pairs."""
     names, shapes = standard_shapes(offsets)
-    known = {}
+    known: dict[str, Any] = {}
     if is_ict(mesh.vertices):
         face68 = np.array(ICT_FACE68, np.int32)
         known = {

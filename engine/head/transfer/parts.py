@@ -69,7 +69,10 @@ def sort_out(
             warped.append(local_similarity(rest, registered, part.mean(0), trust)(part))
             owner.append(np.full(len(part), k))
     eyes: dict[str, np.ndarray] = {}
-    inner, jaw, tongue, close = [], [], [], []
+    inner: list[np.ndarray] = []
+    jaw: list[np.ndarray] = []
+    tongue: list[np.ndarray] = []
+    close: list[np.ndarray] = []
     if not warped:
         return _pieces(skin, eyes, inner, jaw, tongue, np.flatnonzero(~skin))
     tree, label = cKDTree(np.concatenate(warped)), np.concatenate(owner)
@@ -93,7 +96,9 @@ def sort_out(
                 is_tongue[:] = is_tongue.mean() if is_tongue.mean() > 0.8 else 0.0
             else:
                 lower, is_tongue = (_settled(target, rows, values) for values in (lower, is_tongue))
-            inner.append(rows), jaw.append(lower), tongue.append(is_tongue)
+            inner.append(rows)
+            jaw.append(lower)
+            tongue.append(is_tongue)
         else:
             close.append(rows)
     return _pieces(skin, eyes, inner, jaw, tongue, np.concatenate(close) if close else np.zeros(0, int))

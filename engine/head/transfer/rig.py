@@ -95,7 +95,7 @@ def _masks(source: Head, surface: Surface, bent: Bent, pieces: Pieces, to: Corre
     v = len(surface.points)
     off = np.zeros(v, bool)
     off[np.concatenate([pieces.inner, *pieces.eyes.values()])] = True
-    out = {}
+    out: dict[str, np.ndarray] = {}
     for name in ("lips", "upper_face", "skin", "mouth_inside"):
         if name in source.masks:
             values = _on_target(source.masks[name][bent.skin].astype(np.float64), bent, to)
