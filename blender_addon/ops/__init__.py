@@ -6,7 +6,16 @@ import bpy
 
 from ..link import shared
 from . import (
-    character, directing, exporting, head, housekeeping, performance, render_engine, saved_takes, tasks, transfer,
+    character,
+    directing,
+    exporting,
+    head,
+    housekeeping,
+    performance,
+    render_engine,
+    saved_takes,
+    tasks,
+    transfer,
 )  # fmt: skip
 
 CLASSES = (
