@@ -146,7 +146,7 @@ class SOLILOQUY_OT_make_shapes(EngineOperator, bpy.types.Operator):
 
     bl_idname = "soliloquy.make_shapes"
     bl_label = "Make Shapes"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}
     title = "Make shapes"
 
     @classmethod
