@@ -28,6 +28,7 @@ OPEN_MOUTH = {
 CATCHLIGHTS = ((-26.0, 16.0, 10.0, 0.9), (35.0, -10.0, 6.0, 0.2))
 SHUT_EYES = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}
 # Points per area relative to the back of the head, by material where the place does not decide.
+UNDER_CHEEK_M = 0.009
 DENSITY = {"iris": 45.0, "sclera": 8.0, "cap": 0.12, "teeth": 3.6, "gums": 1.4, "tongue": 1.6}
 
 
@@ -77,10 +78,10 @@ class Surface:
         mixed = (1 - open_part - shut_part) * rest.irradiance + open_part * opened.irradiance
         self.irradiance = light.diffuse_through_skin(mixed + shut_part * shut.irradiance, head.triangles, self.smooth)
         self.hidden = ~(rest.visible.any(1) | opened.visible.any(1) | shut.visible.any(1))
-        # A rising tongue uncovers its underside and the throat behind it, which none of these poses shows.
-        # (The pocket just behind the lips stays hidden: its discs would poke through them.)
-        uncovered = np.maximum(of_material(head, ("tongue",)), of_material(head, ("mouth",)) * (1 - self.near_mouth()))
-        self.hidden &= uncovered < 0.5
+        # A rising tongue uncovers its underside and the throat behind it, which none of these poses shows. (Where the
+        # mouth lies close under lips and cheeks it stays hidden: its discs would poke through them.)
+        deep = of_material(head, ("mouth",)) * (1 - self.near_mouth()) * self._deeper_than(UNDER_CHEEK_M)
+        self.hidden &= np.maximum(of_material(head, ("tongue",)), deep) < 0.5
         self.scalp = self._scalp()
         self._densities()
         self._gloss(rest, directions)
@@ -90,6 +91,13 @@ class Surface:
         eyes = joints_of(self.head)[3:5]
         distance = np.linalg.norm(self.head.template[:, None] - eyes[None], axis=2).min(1)
         return np.clip((1.5 * radius - distance) / (0.5 * radius), 0, 1)
+
+    def _deeper_than(self, distance: float) -> Array:
+        """[v] 1 where the outer skin is further than `distance` metres away, else 0."""
+        from scipy.spatial import cKDTree
+
+        outer = self.head.template[self.smooth > 0.5]
+        return (cKDTree(outer).query(self.head.template)[0] > distance).astype(np.float64)
 
     def near_mouth(self) -> Array:
         """[v] in [0, 1]: 1 within 10 mm of the inner lips, 0 from 22 mm on."""

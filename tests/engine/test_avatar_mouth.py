@@ -1,0 +1,75 @@
+"""The inside of the mouth: seen where lips open, nowhere else, and without holes when the tongue rises."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from engine.avatar.bind import bind
+from engine.avatar.library import load_avatar
+from engine.core.names import ARKIT, ARKIT_INDEX, EXTRA, EXTRA_INDEX
+from engine.head.evaluate import vertices
+from engine.head.library import load_head
+from engine.render import rasterise
+from engine.render.cameras import orbit
+
+SH0 = 0.28209479  # the constant spherical harmonic
+
+
+def painted(head, **paint):
+    """The default avatar with the Gaussians of some materials in plain colours."""
+    avatar = load_avatar("default", head)
+    material = head.face_material[head.triangle_face][avatar.triangle]
+    sh = avatar.sh.copy()
+    for i, name in enumerate(m.name for m in head.materials):
+        if name in paint:
+            sh[material == i] = 0
+            sh[material == i, 0] = (np.array(paint[name]) - 0.5) / SH0
+    return dataclasses.replace(avatar, sh=sh, blend_space="linear")
+
+
+def posed(head, **weights):
+    arkit, extra = np.zeros((1, len(ARKIT)), np.float32), np.zeros((1, len(EXTRA)), np.float32)
+    for name, value in weights.items():
+        if name in EXTRA_INDEX:
+            extra[0, EXTRA_INDEX[name]] = value
+        else:
+            arkit[0, ARKIT_INDEX[name]] = value
+    return vertices(head, arkit, extra, None)[0]
+
+
+SMILE = {"mouthSmileLeft": 0.9, "mouthSmileRight": 0.9, "cheekSquintLeft": 0.9, "cheekSquintRight": 0.9}
+
+
+@pytest.mark.parametrize("azimuth", [-60, -40, 0, 40, 60])
+@pytest.mark.parametrize(
+    "weights",
+    [{}, SMILE, SMILE | {"jawOpen": 0.4}, {"jawOpen": 1.0}, {"mouthPucker": 1.0}, {"cheekPuff": 1.0}],
+    ids=str,
+)
+def test_the_mouth_is_seen_through_the_lips_only(weights, azimuth):
+    head = load_head()
+    points = posed(head, **weights)
+    avatar = painted(head, mouth=(0, 3, 0), gums=(0, 3, 0), tongue=(0, 3, 0))
+    camera = orbit(head.template[head.template[:, 1] > head.template[:, 1].max() - 0.27], 256, 256, azimuth_deg=azimuth)
+    frame = rasterise(bind(avatar, head.triangles, points), camera, blend_space="linear", passes=("rgba",))
+    green = frame.rgba[..., 1] - np.maximum(frame.rgba[..., 0], frame.rgba[..., 2]) > 0.25
+    seen = points[head.masks["lips"] > 0.5] @ camera.world_to_camera[:3, :3].T + camera.world_to_camera[:3, 3]
+    x, y = camera.fx * seen[:, 0] / seen[:, 2] + camera.cx, camera.fy * seen[:, 1] / seen[:, 2] + camera.cy
+    rows, columns = np.nonzero(green)
+    inside = (columns > x.min() - 3) & (columns < x.max() + 3) & (rows > y.min() - 3) & (rows < y.max() + 3)
+    assert inside.all(), f"{(~inside).sum()} pixels of the mouth shine through the skin"
+
+
+def test_no_view_through_the_mouth_to_the_back_of_the_head():
+    head = load_head()
+    points = posed(head, jawOpen=0.35, tongueTipUp=0.6, mouthFunnel=0.3)
+    red = (5.0, 0.0, 0.0)
+    behind = dataclasses.replace(painted(head, skin=red, scalp=red))
+    middle = points[head.lip_pairs[len(head.lip_pairs) // 2]].mean(0)
+    near = points[np.linalg.norm(points - middle, axis=1) < 0.012]
+    frame = rasterise(
+        bind(behind, head.triangles, points), orbit(near, 128, 128), blend_space="linear", passes=("rgba",)
+    )
+    middle_of_it = frame.rgba[48:80, 48:80]
+    assert middle_of_it[..., 0].max() < 1.2, "the skin of the nape shows between the teeth"
