@@ -21,7 +21,7 @@ from engine.core.splats import Avatar
 
 Array = np.ndarray
 
-VERSION = 6  # part of the cache's name: raise it when the recipe changes
+VERSION = 7  # part of the cache's name: raise it when the recipe changes
 HARD = ("iris", "sclera", "teeth")
 UNDER_SKIN = (*HARD, "gums")
 # Radius (standard deviation) of a disc over the mean distance to its six neighbours: on skin, which stretches, and on

@@ -28,7 +28,7 @@ OPEN_MOUTH = {
 CATCHLIGHTS = ((-26.0, 16.0, 10.0, 0.9), (35.0, -10.0, 6.0, 0.2))
 SHUT_EYES = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}
 # Points per area relative to the back of the head, by material where the place does not decide.
-UNDER_CHEEK_M = 0.009
+UNDER_CHEEK_M = 0.012
 DENSITY = {"iris": 45.0, "sclera": 8.0, "cap": 0.12, "teeth": 3.6, "gums": 1.4, "tongue": 1.6}
 
 
@@ -135,6 +135,9 @@ class Surface:
             density[skin[rim]] = 1.6
         # What no pose ever shows (backs of eyes and gums) keeps a few, so that no view finds nothing there.
         self.density = density * np.where(self.hidden, 0.06, 1.0)
+        # None in the pocket between cheeks and gums: it lies a few millimetres under the skin, and shapes press it out.
+        pocket = of_material(head, ("mouth", "gums")) * (1 - self._deeper_than(UNDER_CHEEK_M)) * self.hidden
+        self.density[pocket > 0.5] = 1e-4
         layer = np.full(len(head.faces), LAYERS.index("other"), np.uint8)
         layer[face[head.faces[:, 0]] > 0.25] = LAYERS.index("face")
         for name, materials in (("face", ("iris", "sclera", "lips", *HAIR)), ("inside_mouth", INSIDE)):
