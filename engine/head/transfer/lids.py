@@ -16,6 +16,7 @@ SCAN, BEYOND = 61, 0.12  # planes tried, and how far past the expected corners (
 OPEN_M = 0.0012  # a narrower opening is the corner's fold
 STRETCH = (0.6, 1.7)  # how much shorter or longer a lid's way may become
 CORNER_M = 0.002  # where the opening is lower than this, upper and lower lid cannot be told apart
+SURE_M = 0.0005
 FEW = 8  # planes that an eye's opening must be seen on
 AROUND_M = 0.028  # metres round the eye's centre within which a vertex may be lid
 LEFT_OPEN_M = 0.00005  # a blink that has to be closed keeps the rims this far apart: they meet and do not cross
@@ -128,6 +129,12 @@ def gap(eye: Opening, points: np.ndarray) -> np.ndarray:
     return out
 
 
+def _sure(eye: Opening, points: np.ndarray) -> np.ndarray:
+    """[s] bool: planes away from the corners on which the neutral gap is the opening, so that `gap` can be believed."""
+    open_m = eye.upper[:, 1] - eye.lower[:, 1]
+    return (open_m > CORNER_M) & (np.abs(gap(eye, points) - open_m) < SURE_M)
+
+
 def _heights(points: np.ndarray, edges: np.ndarray, x: float) -> np.ndarray:
     """Heights at which edges cross the upright plane at x."""
     a, b = points[edges[:, 0]], points[edges[:, 1]]
@@ -143,7 +150,7 @@ def close_blink(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
     """
     moves = np.flatnonzero(eye.near & (eye.is_upper > 0.5) & (offsets[:, 1] < 0))
     open_m = eye.upper[:, 1] - eye.lower[:, 1]
-    inside = open_m > CORNER_M
+    inside = _sure(eye, points)
     firm = np.clip((open_m - CORNER_M) / CORNER_M, 0, 1)  # towards the corners the correction fades
     total = np.ones(len(eye.x))
     if not len(moves):
@@ -172,7 +179,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 def uncross(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
     """Push lids whose rims pass through each other in a shape back to touching, in place; the crossing left, metres."""
     fault = 0.0
-    inside = eye.upper[:, 1] - eye.lower[:, 1] > CORNER_M
+    inside = _sure(eye, points)
     for _ in range(ROUNDS):
         cross = inside * np.minimum(gap(eye, points + offsets) + PASSED_M, 0)
         fault = float(-cross.min())
