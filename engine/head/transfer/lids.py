@@ -17,6 +17,7 @@ OPEN_M = 0.0012  # a narrower opening is the corner's fold
 STRETCH = (0.6, 1.7)  # how much shorter or longer a lid's way may become
 CORNER_M = 0.002  # where the opening is lower than this, upper and lower lid cannot be told apart
 SURE_M = 0.0005
+DIP_M = 0.0008  # metres by which a lid may dip under the ball that its rims lie on: lids are thick
 FEW = 8  # planes that an eye's opening must be seen on
 AROUND_M = 0.028  # metres round the eye's centre within which a vertex may be lid
 LEFT_OPEN_M = 0.00005  # a blink that has to be closed keeps the rims this far apart: they meet and do not cross
@@ -72,7 +73,7 @@ def find_opening(
     x = np.array([ends.x for ends in rows])
     upper, lower = np.array([ends.upper for ends in rows]), np.array([ends.lower for ends in rows])
     rim = np.concatenate([upper, lower])
-    radius = float(np.percentile(np.linalg.norm(rim - centre, axis=1), 10))
+    radius = float(np.linalg.norm(rim - centre, axis=1).min())
     angle = np.arctan2(points[:, 1] - centre[1], points[:, 2] - centre[2])
     level = 0.5 * (_angle(upper, centre) + _angle(lower, centre))
     is_upper = (angle > np.interp(points[:, 0], x, level)).astype(float)
@@ -204,5 +205,5 @@ def keep_off(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> None:
     spoke = points[rows] + offsets[rows] - eye.centre
     distance = np.linalg.norm(spoke, axis=1)
     before = np.linalg.norm(points[rows] - eye.centre, axis=1)
-    short = np.where(before < eye.radius, 0, np.maximum(eye.radius - distance, 0))
+    short = np.where(before < eye.radius, 0, np.maximum(eye.radius - DIP_M - distance, 0))
     offsets[rows] += (short / np.maximum(distance, 1e-9))[:, None] * spoke

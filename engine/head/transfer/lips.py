@@ -17,7 +17,7 @@ SHUT_M = 0.00015  # a source shape that parts its lips less than this keeps them
 PASSED_M = 0.0001
 SLACK_M = 0.0004  # by which lips that are to stay shut may part or press: the red border is soft
 THROUGH_M = 0.0005  # and one that brings them nearer than they are by more than this means to
-STUCK_M, REACHED_M = 0.00005, 0.004  # deeper in the other lip than the first is stuck, than the second is elsewhere
+STUCK_M, REACHED_M = 0.00008, 0.004  # deeper in the other lip than the first is stuck, than the second is elsewhere
 PARTINGS = 8
 ROUNDS = 12
 
@@ -141,8 +141,8 @@ def _part(lips: Lips, points: np.ndarray, offsets: np.ndarray, base: np.ndarray 
 
 
 def _depth(points: np.ndarray, own: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(depth [n], direction [n, 3]): how deep vertices `own` lie behind the triangles, and the way out; 0 for those that
-    lie before them or farther than REACHED_M."""
+    """(depth [n], direction [n, 3]): how deep vertices `own` lie behind the triangles, and the way out; 0 for those
+    that lie before them or farther than REACHED_M."""
     if not len(faces):
         return np.zeros(len(own)), np.zeros((len(own), 3))
     surface = Surface(points, faces)
