@@ -16,6 +16,8 @@ SCAN, BEYOND = 61, 0.12  # planes tried, and how far past the expected corners (
 OPEN_M = 0.0012  # a narrower opening is the corner's fold
 STRETCH = (0.6, 1.7)  # how much shorter or longer a lid's way may become
 CORNER_M = 0.002  # where the opening is lower than this, upper and lower lid cannot be told apart
+SURE_M = 0.0005
+DIP_M = 0.0008  # metres by which a lid may dip under the ball that its rims lie on: lids are thick
 FEW = 8  # planes that an eye's opening must be seen on
 AROUND_M = 0.028  # metres round the eye's centre within which a vertex may be lid
 LEFT_OPEN_M = 0.00005  # a blink that has to be closed keeps the rims this far apart: they meet and do not cross
@@ -71,7 +73,7 @@ def find_opening(
     x = np.array([ends.x for ends in rows])
     upper, lower = np.array([ends.upper for ends in rows]), np.array([ends.lower for ends in rows])
     rim = np.concatenate([upper, lower])
-    radius = float(np.percentile(np.linalg.norm(rim - centre, axis=1), 10))
+    radius = float(np.linalg.norm(rim - centre, axis=1).min())
     angle = np.arctan2(points[:, 1] - centre[1], points[:, 2] - centre[2])
     level = 0.5 * (_angle(upper, centre) + _angle(lower, centre))
     is_upper = (angle > np.interp(points[:, 0], x, level)).astype(float)
@@ -128,6 +130,12 @@ def gap(eye: Opening, points: np.ndarray) -> np.ndarray:
     return out
 
 
+def _sure(eye: Opening, points: np.ndarray) -> np.ndarray:
+    """[s] bool: planes away from the corners on which the neutral gap is the opening, so that `gap` can be believed."""
+    open_m = eye.upper[:, 1] - eye.lower[:, 1]
+    return (open_m > CORNER_M) & (np.abs(gap(eye, points) - open_m) < SURE_M)
+
+
 def _heights(points: np.ndarray, edges: np.ndarray, x: float) -> np.ndarray:
     """Heights at which edges cross the upright plane at x."""
     a, b = points[edges[:, 0]], points[edges[:, 1]]
@@ -143,7 +151,7 @@ def close_blink(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
     """
     moves = np.flatnonzero(eye.near & (eye.is_upper > 0.5) & (offsets[:, 1] < 0))
     open_m = eye.upper[:, 1] - eye.lower[:, 1]
-    inside = open_m > CORNER_M
+    inside = _sure(eye, points)
     firm = np.clip((open_m - CORNER_M) / CORNER_M, 0, 1)  # towards the corners the correction fades
     total = np.ones(len(eye.x))
     if not len(moves):
@@ -172,7 +180,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 def uncross(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> float:
     """Push lids whose rims pass through each other in a shape back to touching, in place; the crossing left, metres."""
     fault = 0.0
-    inside = eye.upper[:, 1] - eye.lower[:, 1] > CORNER_M
+    inside = _sure(eye, points)
     for _ in range(ROUNDS):
         cross = inside * np.minimum(gap(eye, points + offsets) + PASSED_M, 0)
         fault = float(-cross.min())
@@ -197,5 +205,5 @@ def keep_off(eye: Opening, points: np.ndarray, offsets: np.ndarray) -> None:
     spoke = points[rows] + offsets[rows] - eye.centre
     distance = np.linalg.norm(spoke, axis=1)
     before = np.linalg.norm(points[rows] - eye.centre, axis=1)
-    short = np.where(before < eye.radius, 0, np.maximum(eye.radius - distance, 0))
+    short = np.where(before < eye.radius, 0, np.maximum(eye.radius - DIP_M - distance, 0))
     offsets[rows] += (short / np.maximum(distance, 1e-9))[:, None] * spoke

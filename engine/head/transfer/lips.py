@@ -17,6 +17,8 @@ SHUT_M = 0.00015  # a source shape that parts its lips less than this keeps them
 PASSED_M = 0.0001
 SLACK_M = 0.0004  # by which lips that are to stay shut may part or press: the red border is soft
 THROUGH_M = 0.0005  # and one that brings them nearer than they are by more than this means to
+STUCK_M, REACHED_M = 0.00008, 0.004  # deeper in the other lip than the first is stuck, than the second is elsewhere
+PARTINGS = 8
 ROUNDS = 12
 
 
@@ -27,7 +29,7 @@ class Lips:
     upper [u], lower [l]: vertex numbers of either lip's region; pairs [p, 2]: an upper and a lower vertex that face
     each other; gap [p] metres: height between them in the neutral face, across [p]: distance seen from above; beside
     [p, p]: means over the pairs next to each; spread_upper [u, p], spread_lower [l, p]: how a correction at the pairs
-    is felt in the regions.
+    is felt in the regions; upper_faces, lower_faces [m, 3]: their triangles.
     """
 
     upper: np.ndarray
@@ -38,6 +40,8 @@ class Lips:
     beside: np.ndarray
     spread_upper: np.ndarray
     spread_lower: np.ndarray
+    upper_faces: np.ndarray
+    lower_faces: np.ndarray
 
 
 def find_lips(surface: Surface, skin: np.ndarray, line: np.ndarray, opened: np.ndarray) -> Lips | None:
@@ -75,6 +79,7 @@ def find_lips(surface: Surface, skin: np.ndarray, line: np.ndarray, opened: np.n
     return Lips(
         upper, lower, found, between[:, 1], across, beside / beside.sum(1, keepdims=True),
         _spread(points[upper], points[found[:, 0]]), _spread(points[lower], points[found[:, 1]]),
+        *(surface.triangles[np.isin(surface.triangles, side).all(1)] for side in (upper, lower)),
     )  # fmt: skip
 
 
@@ -101,7 +106,6 @@ def mend(lips: Lips, points: np.ndarray, offsets: np.ndarray, shut: bool, base: 
     shut: both lips must move alike in height. Otherwise only what passes through is pushed back, to where the lips
     stood in the neutral face. base [v, 3]: offsets that go with the shape (jawOpen with mouthClose).
     """
-    up, _low = lips.pairs.T
     extra = offsets if base is None else offsets + base
     for _ in range(ROUNDS):
         change = np.zeros_like(offsets)
@@ -112,8 +116,50 @@ def mend(lips: Lips, points: np.ndarray, offsets: np.ndarray, shut: bool, base: 
         change[lips.lower, 1] += 0.5 * lips.spread_lower @ fault
         offsets += change
         extra = offsets if base is None else offsets + base
-    left = _fault(lips, points, extra, False)
-    return float(np.maximum(-left, 0).max(initial=0.0)) if len(up) else 0.0
+    return _part(lips, points, offsets, base)
+
+
+def _part(lips: Lips, points: np.ndarray, offsets: np.ndarray, base: np.ndarray | None) -> float:
+    """Take apart what still sticks in the other lip, vertex by vertex, in place; the depth left, metres."""
+    sides = ((lips.upper, lips.lower, lips.lower_faces), (lips.lower, lips.upper, lips.upper_faces))
+    rest = [_depth(points, own, faces) for own, _, faces in sides]
+    deepest = 0.0
+    for _ in range(PARTINGS):
+        now = points + offsets if base is None else points + offsets + base
+        deepest, change = 0.0, np.zeros_like(offsets)
+        for (own, other, faces), before in zip(sides, rest, strict=True):
+            depth, normal = _depth(now, own, faces)
+            fault = np.where(before[0] < STUCK_M, np.maximum(depth - STUCK_M, 0), 0)
+            stuck = np.flatnonzero(fault)
+            deepest = max(deepest, float(fault.max(initial=0.0)))
+            for region, sign in ((own, 0.5), (other, -0.5)):
+                _push(change, points, region, own[stuck], sign * fault[stuck, None] * normal[stuck])
+        if deepest == 0:
+            break
+        offsets += change
+    return deepest
+
+
+def _depth(points: np.ndarray, own: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(depth [n], direction [n, 3]): how deep vertices `own` lie behind the triangles, and the way out; 0 for those
+    that lie before them or farther than REACHED_M."""
+    if not len(faces):
+        return np.zeros(len(own)), np.zeros((len(own), 3))
+    surface = Surface(points, faces)
+    triangle, weights, distance = surface.nearest(points[own])
+    normal = surface.face_normals[triangle]
+    behind = -((points[own] - surface.interpolate(points, triangle, weights)) * normal).sum(1)
+    # Nearest to an edge of the patch says nothing about before and behind.
+    inner = (weights > 1e-6).all(1) | ~surface.on_border[surface.triangles[triangle]].any(1)
+    return np.where(inner & (distance < REACHED_M), np.maximum(behind, 0), 0), normal
+
+
+def _push(change: np.ndarray, points: np.ndarray, region: np.ndarray, at: np.ndarray, by: np.ndarray) -> None:
+    """Add the pushes `by` [m, 3] at vertices `at` to the region round them, fading over SPREAD_M, in place."""
+    if not len(at):
+        return
+    near = np.exp(-0.5 * (np.linalg.norm(points[region][:, None] - points[at][None], axis=2) / SPREAD_M) ** 2)
+    change[region] += (near @ by) / np.maximum(near.sum(1, keepdims=True), 1.0)
 
 
 def _fault(lips: Lips, points: np.ndarray, offsets: np.ndarray, shut: bool) -> np.ndarray:
@@ -121,9 +167,10 @@ def _fault(lips: Lips, points: np.ndarray, offsets: np.ndarray, shut: bool) -> n
     up, low = lips.pairs.T
     moved = offsets[up] - offsets[low]
     gap = lips.gap + moved[:, 1]
-    if shut:
-        level = lips.beside @ moved[:, 1]
-        return np.sign(level) * np.maximum(np.abs(level) - SLACK_M, 0)
     now = points[up] + offsets[up] - points[low] - offsets[low]
     facing = np.hypot(now[:, 0], now[:, 2]) < np.maximum(FACING_M, lips.across)
-    return np.where(facing, np.minimum(gap - np.minimum(lips.gap, 0.0) + PASSED_M, 0.0), 0.0)
+    crossed = np.where(facing, np.minimum(gap - np.minimum(lips.gap, 0.0) + PASSED_M, 0.0), 0.0)
+    if not shut:
+        return crossed
+    level = lips.beside @ moved[:, 1]
+    return np.minimum(np.sign(level) * np.maximum(np.abs(level) - SLACK_M, 0), np.where(crossed < 0, crossed, np.inf))
