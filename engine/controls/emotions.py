@@ -19,6 +19,7 @@ from engine.core.names import AU_INDEX, EMOTIONS
 
 _DATA = Path(__file__).with_name("emotions.json")
 _CONCENTRATION = 6.0  # von Mises kappa: neighbours 45 degrees apart blend, those 90 apart do not
+_ROUND = 0.12  # radius of the rounded tip at the origin: without it a curve through neutral has a kink there
 
 
 def _row(table: Mapping[str, float | list[float]]) -> np.ndarray:
@@ -51,14 +52,15 @@ def label_au(emotion: np.ndarray, intensity: np.ndarray) -> np.ndarray:
 def affect_au(va: np.ndarray) -> np.ndarray:
     """AU targets of valence and arousal. va [t, 2] in [-1, 1] -> [t, 18, 2] in [0, 1].
 
-    Zero at the origin and smooth elsewhere: a von Mises blend of eight places on Russell's circle, scaled by
-    the distance from the origin (at most 1).
+    A von Mises blend of eight places on Russell's circle, scaled by the distance from the origin (at most 1). Zero at
+    the origin with zero slope there, so a curve through neutral has no kink.
     """
     angles, places = _circle()
     theta = np.arctan2(va[:, 1], va[:, 0])
     weight = np.exp(_CONCENTRATION * (np.cos(theta[:, None] - angles[None]) - 1.0))
     weight /= weight.sum(1, keepdims=True)
-    radius = np.minimum(np.linalg.norm(va, axis=1), 1.0)
+    squared = np.minimum((va * va).sum(1), 1.0)
+    radius = (np.sqrt(squared + _ROUND**2) - _ROUND) / (np.sqrt(1.0 + _ROUND**2) - _ROUND)
     return np.einsum("tp,pas->tas", weight, places) * radius[:, None, None]
 
 

@@ -4,9 +4,11 @@
      "valence": [], "arousal": [], "au": {"AU12_L": [[2.0, 0.3]]},
      "prompts": [{"text": "raise the brows", "start": 1.0, "end": 2.5}],
      "gaze": {"yaw": [[0, 0.2]], "pitch": [], "influence": [[0, 1]]},
-     "layers": {"blink": {"on": true, "strength": 1, "seed": 0}}, "dials": {"mouth": 1}, "seed": 0}
+     "blinks": [[1.2, 1.0]], "layers": {"blink": {"on": true, "strength": 1, "seed": 0}},
+     "dials": {"articulation": [[0, 1.2]], "mouth_lead": 1}, "modulation": "soft", "seed": 0}
 
-Times in seconds from the voice's first sample. Everything is optional but `kind` and `format`.
+Times in seconds from the voice's first sample. Everything is optional but `kind` and `format`. docs/controls.md is the
+page for people.
 """
 
 from __future__ import annotations
@@ -25,8 +27,20 @@ from engine.core.files import read_json, write_json
 from engine.core.names import AUS, EMOTIONS, SIDES
 
 KIND, FORMAT = "controls", 1
-LAYERS = ("blink", "gaze", "head")
-DIALS = ("mouth", "jaw", "upper", "lower")
+LAYERS = ("blink", "gaze", "head", "life")
+# name -> (least, most, value that leaves the motion as generated)
+DIALS: dict[str, tuple[float, float, float]] = {
+    "mouth_lead": (-4.0, 4.0, 0.0),  # frames that the mouth is early
+    "jaw": (0.0, 2.0, 1.0),
+    "articulation": (0.0, 2.0, 1.0),
+    "lip_press": (0.0, 2.0, 1.0),
+    "upper": (0.0, 2.0, 1.0),
+    "lower": (0.0, 2.0, 1.0),
+    "smoothing": (0.0, 1.0, 0.0),
+    "asymmetry": (0.0, 2.0, 1.0),
+}
+_OLD_DIALS = {"mouth": "articulation"}  # names of earlier files
+MODULATIONS = ("soft", "paper")
 GAZE = {"yaw": (-1.2, 1.2), "pitch": (-1.2, 1.2), "influence": (0, 1)}  # radians, radians, share
 AU_SIDES = tuple(f"{au}_{side}" for au in AUS for side in SIDES)
 
@@ -66,7 +80,10 @@ def parse_controls(data: object) -> Controls:
         raise BadInput(f"unknown entry '{unknown[0]}'; known entries: {', '.join(sorted(known))}")
     emotions = _table(data, "emotions", EMOTIONS)
     au = _table(data, "au", AU_SIDES)
-    dials = _table(data, "dials", DIALS)
+    dials = {_OLD_DIALS.get(k, k): v for k, v in _table(data, "dials", (*DIALS, *_OLD_DIALS)).items()}
+    modulation = data.get("modulation", "soft")
+    if modulation not in MODULATIONS:
+        raise BadInput(f"modulation: {modulation!r} is not one of {', '.join(MODULATIONS)}")
     gaze = _table(data, "gaze", tuple(GAZE))
     layers = _table(data, "layers", LAYERS)
     return Controls(
@@ -77,8 +94,10 @@ def parse_controls(data: object) -> Controls:
         prompts=tuple(_prompt(p, f"prompts[{i}]") for i, p in enumerate(_list(data, "prompts"))),
         au={k: _keys(v, f"au.{k}", -1, 1) for k, v in au.items()},
         gaze={k: _keys(v, f"gaze.{k}", *GAZE[k]) for k, v in gaze.items()},
+        blinks=None if data.get("blinks") is None else _keys(data["blinks"], "blinks", 0, 1),
         layers={k: _layer(v, f"layers.{k}") for k, v in layers.items()},
-        dials={k: _number(v, f"dials.{k}", 0, 2) for k, v in dials.items()},
+        dials={k: _keys(v, f"dials.{k}", *DIALS[k][:2]) for k, v in dials.items()},
+        modulation=modulation,
         seed=int(_number(data.get("seed", 0), "seed", 0, 2**31 - 1)),
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from engine.controls.emotions import affect_au, join, label_au
-from engine.core.control import Controls, ControlTrack, Keys, Prompt
+from engine.controls.modulate import modulate
+from engine.core.control import Controls, ControlTrack, Keys, Layer, Prompt
 from engine.core.names import AU_INDEX, EMOTIONS, SIDES
 
-FLOOR = 0.6  # share of a prompt's activation that a face shows whatever else it does
+FLOOR = 1.0  # share of a prompt's activation that a face shows whatever else it does: what is typed is seen
 
 
 def at(keys: Keys, times: np.ndarray) -> np.ndarray:
@@ -44,16 +45,8 @@ def _activation(prompt: Prompt) -> dict[str, float]:
 def sample(controls: Controls, times: np.ndarray) -> ControlTrack:
     """The controls at `times` [t] seconds, ascending."""
     t = len(times)
-    raise_, deny, floor = (np.zeros((t, len(AU_INDEX), 2), np.float32) for _ in range(3))
-    for prompt in controls.prompts:
-        level = envelope(prompt, times)
-        for name, value in _activation(prompt).items():
-            au, side = AU_INDEX[name[:-2]], SIDES.index(name[-1])
-            if value >= 0:
-                raise_[:, au, side] = np.maximum(raise_[:, au, side], level * value)
-                floor[:, au, side] = np.maximum(floor[:, au, side], level * value * FLOOR)
-            else:
-                deny[:, au, side] = np.maximum(deny[:, au, side], level * -value)
+    raised, denied, in_force = _words(controls, times)
+    life = controls.layers.get("life", Layer())
     offset = np.zeros((t, len(AU_INDEX), 2), np.float32)
     for name, keys in controls.au.items():
         offset[:, AU_INDEX[name[:-2]], SIDES.index(name[-1])] = at(keys, times)
@@ -63,20 +56,40 @@ def sample(controls: Controls, times: np.ndarray) -> ControlTrack:
         emotion=emotion,
         intensity=at(controls.intensity, times),
         va=np.stack([at(controls.valence, times), at(controls.arousal, times)], 1),
-        prompt_activation=raise_,
-        prompt_suppress=deny,
-        prompt_floor=floor,
+        prompt_activation=raised,
+        prompt_suppress=denied,
+        prompt_floor=FLOOR * raised,
+        prompt_level=in_force,
         au_offset=offset,
+        modulation=controls.modulation,
+        life=life.strength if life.on else 0.0,
+        seed=controls.seed + life.seed,
     )
+
+
+def _words(controls: Controls, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the strips at `times` raise and deny, [t, 18, 2] each, and how far any is in force, [t]; all in [0, 1].
+
+    Strips that overlap are independent causes, 1 - prod(1 - strip): two that ease into each other blend without a dip.
+    """
+    keep_raised, keep_denied = (np.ones((len(times), len(AU_INDEX), 2), np.float32) for _ in range(2))
+    in_force = np.zeros(len(times), np.float32)
+    for prompt in controls.prompts:
+        level, activation = envelope(prompt, times), _activation(prompt)
+        if activation:
+            in_force = np.maximum(in_force, level)
+        for name, value in activation.items():
+            au, side = AU_INDEX[name[:-2]], SIDES.index(name[-1])
+            keep = keep_raised if value >= 0 else keep_denied
+            keep[:, au, side] *= 1.0 - level * min(abs(value), 1.0)
+    return 1.0 - keep_raised, 1.0 - keep_denied, in_force
 
 
 def expression_au(track: ControlTrack) -> np.ndarray:
     """The AUs that the animator asked for. [t, 18, 2] float32 in [0, 1].
 
-    Labels and valence-arousal are joined as independent causes; words then deny and raise (never below their
-    floor); the AU layer is added last, because a hand-set slider is the last word.
+    Labels and valence-arousal are joined as independent causes; words then modulate them (controls/modulate.py); the AU
+    layer is added last, because a hand-set slider is the last word.
     """
     base = join(label_au(track.emotion, track.intensity), affect_au(track.va))
-    worded = join(base * (1.0 - track.prompt_suppress), track.prompt_activation)
-    worded = np.maximum(worded, track.prompt_floor)
-    return np.clip(worded + track.au_offset, 0.0, 1.0).astype(np.float32)
+    return np.clip(modulate(base, track) + track.au_offset, 0.0, 1.0).astype(np.float32)

@@ -32,7 +32,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Layer:
-    """One automatic layer (blink, gaze, head): switched, scaled in [0, 2] and seeded on its own."""
+    """One automatic layer (blink, gaze, head, life): switched, scaled in [0, 2] and seeded on its own."""
 
     on: bool = True
     strength: float = 1.0
@@ -46,8 +46,9 @@ class Controls:
     emotions: label -> keys in [0, 1] (the curve is the transition); intensity in [0, 1];
     valence, arousal in [-1, 1]; au: "AU12_L" -> keys in [-1, 1], added after everything else;
     gaze: where the animator makes the eyes look: "yaw" (radians, to the subject's left), "pitch" (up) and "influence"
-    in [0, 1] over the automatic layer; layers: "blink", "gaze", "head"; dials: named strengths ("mouth", "jaw",
-    "upper", "lower"), 1 = as generated.
+    in [0, 1] over the automatic layer; blinks: (second, how far the lids shut in [0, 1]) in place of the drawn ones,
+    None: draw them; layers: "blink", "gaze", "head", "life"; dials: keys of engine.controls.files.DIALS, applied to
+    finished motion (engine.motion.dials); modulation: how words meet what is there ("soft"; "paper": eq. 7 literally).
     """
 
     emotions: dict[str, Keys] = field(default_factory=dict)
@@ -57,8 +58,10 @@ class Controls:
     prompts: tuple[Prompt, ...] = ()
     au: dict[str, Keys] = field(default_factory=dict)
     gaze: dict[str, Keys] = field(default_factory=dict)
+    blinks: Keys | None = None
     layers: dict[str, Layer] = field(default_factory=dict)
-    dials: dict[str, float] = field(default_factory=dict)
+    dials: dict[str, Keys] = field(default_factory=dict)
+    modulation: str = "soft"
     seed: int = 0
 
 
@@ -67,7 +70,9 @@ class ControlTrack:
     """Controls at t given times. Left is column 0 of a side axis.
 
     emotion [t, 14]; intensity [t]; va [t, 2]; prompt_activation, prompt_suppress, prompt_floor [t, 18, 2]
-    in [0, 1] (what the words raise, deny, and at least demand); au_offset [t, 18, 2].
+    in [0, 1] (what the words raise, deny, and at least demand); prompt_level [t] in [0, 1]: how much any recognised
+    direction is in force; au_offset [t, 18, 2]. The rest holds for the whole performance: modulation and seed as in
+    Controls; life in [0, 2]: strength of the layer "life", 0 when it is off.
     """
 
     times: np.ndarray
@@ -77,4 +82,8 @@ class ControlTrack:
     prompt_activation: np.ndarray
     prompt_suppress: np.ndarray
     prompt_floor: np.ndarray
+    prompt_level: np.ndarray
     au_offset: np.ndarray
+    modulation: str = "soft"
+    life: float = 0.0
+    seed: int = 0

@@ -4,6 +4,7 @@ Mouth from speech: the articulatory channels are already coarticulated (engine/s
 Bilabials and labiodentals dominate (Cohen & Massaro 1993; JALI, Edwards et al. 2016): a closing mouth gives up its
 opening, spreading and rounding in proportion. Expression from the controls is an AU set; where it meets speech, speech
 owns the jaw (the maximum, never the sum), the lips' opening parts yield to a closure, and a smile yields to rounding.
+How the expression lives over time is life.py, how it changes the way of speaking manner.py.
 Geometry has the last word: contacts.py closes what these rules leave open on the given head.
 """
 
@@ -14,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.controls.track import expression_au
+from engine.controls.modulate import speech_gain
 from engine.core.control import ControlTrack
-from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX, AU_INDEX, EXTRA, EXTRA_INDEX
+from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX, EXTRA, EXTRA_INDEX
 from engine.core.sound import Speech
 from engine.head.action_units import to_shapes
 from engine.motion.base import CONTROLS, MotionSlice
+from engine.motion.life import arousal_of, living_au
+from engine.motion.manner import MARGIN_ROWS, coloured
 
 # Weight of each shape at channel value 1, chosen on the default head: jaw 0.62 opens the lips by about 18 mm at the
 # centre, inside the 6-20 mm of stressed open vowels.
@@ -50,8 +53,11 @@ def late(contact: np.ndarray) -> np.ndarray:
     return contact * contact
 
 
-def mouth(articulation: np.ndarray, jaw_gain: float = 1.0, mouth_gain: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Articulation [t, 11] in [0, 1] -> speech shape weights arkit [t, 52] and extra [t, 7]."""
+def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Articulation [t, 11] in [0, 1] -> speech shape weights arkit [t, 52] and extra [t, 7].
+
+    press: firmness of lip closures, [t] or one number; 1 is plain.
+    """
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
     close, bite = late(channel["lip_close"]), channel["labiodental"]
     free = (1.0 - close) * (1.0 - bite)  # what a closing or biting lip leaves to the open shapes
@@ -63,16 +69,16 @@ def mouth(articulation: np.ndarray, jaw_gain: float = 1.0, mouth_gain: float = 1
             arkit[:, ARKIT_INDEX[name]] += weight * level
 
     # The jaw rises in a bilabial but seldom shuts; mouthClose seals what stays open.
-    jaw = jaw_gain * JAW * channel["jaw_open"] * (1.0 - 0.65 * close)
+    jaw = JAW * channel["jaw_open"] * (1.0 - 0.65 * close)
     jaw = jaw * (1.0 - bite) + BITE_JAW * bite
     arkit[:, ARKIT_INDEX["jawOpen"]] = jaw
     arkit[:, ARKIT_INDEX["mouthClose"]] = jaw * close
-    add(ROUND, mouth_gain * channel["round"] * (1.0 - 0.5 * close) * (1.0 - 0.8 * bite))
-    add(FUNNEL, mouth_gain * channel["funnel"] * free)
-    add(SPREAD, mouth_gain * channel["spread"] * (1.0 - 0.6 * np.maximum(close, bite)) * (1.0 - channel["round"]))
-    add(UPPER, mouth_gain * channel["upper_lip_raise"] * free)
-    add(LOWER, mouth_gain * channel["lower_lip_drop"] * free)
-    add(CLOSE, mouth_gain * close)
+    add(ROUND, channel["round"] * (1.0 - 0.5 * close) * (1.0 - 0.8 * bite))
+    add(FUNNEL, channel["funnel"] * free)
+    add(SPREAD, channel["spread"] * (1.0 - 0.6 * np.maximum(close, bite)) * (1.0 - channel["round"]))
+    add(UPPER, channel["upper_lip_raise"] * free)
+    add(LOWER, channel["lower_lip_drop"] * free)
+    add(CLOSE, press * close)
     extra[:, EXTRA_INDEX["lowerLipToTeeth"]] = bite * (1.0 - close)
     extra[:, EXTRA_INDEX["tongueTipUp"]] = channel["tongue_tip"]
     extra[:, EXTRA_INDEX["tongueBackUp"]] = channel["tongue_back"]
@@ -98,16 +104,6 @@ def blend(speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray) 
     return np.clip(out, 0.0, 1.0)
 
 
-def _ease_limits(expression: np.ndarray, dials: dict[str, float]) -> np.ndarray:
-    """AU targets [t, 18, 2] scaled by the dials "upper" (brows, lids, nose) and "lower" (mouth, chin)."""
-    upper = [AU_INDEX[au] for au in ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU45")]
-    lower = [i for i in range(expression.shape[1]) if i not in upper]
-    scaled = expression.copy()
-    scaled[:, upper] *= dials.get("upper", 1.0)
-    scaled[:, lower] *= dials.get("lower", 1.0)
-    return np.clip(scaled, 0.0, 1.0)
-
-
 class Direct:
     """The default system: runs on any machine, obeys every control."""
 
@@ -116,20 +112,28 @@ class Direct:
     native_fps = 50.0
     checkpoint_sha256 = ""
 
-    def __init__(self, dials: dict[str, float] | None = None):
-        self.dials = dict(dials or {})
-
-    def prepare(self, speech: Speech) -> Speech:
-        return speech
+    def prepare(self, speech: Speech) -> tuple[Speech, np.ndarray]:
+        return speech, arousal_of(speech)
 
     def run(
-        self, cache: Speech, controls: Callable[[np.ndarray], ControlTrack], t0: float, t1: float, state: Any = None
+        self,
+        cache: tuple[Speech, np.ndarray],
+        controls: Callable[[np.ndarray], ControlTrack],
+        t0: float,
+        t1: float,
+        state: Any = None,
     ) -> tuple[MotionSlice, Any]:
-        rows = np.arange(int(np.ceil(t0 * self.native_fps - 1e-6)), int(np.ceil(t1 * self.native_fps - 1e-6)))
-        times = rows / self.native_fps
-        articulation = cache.articulation[np.clip(rows, 0, len(cache.articulation) - 1)]
-        au = _ease_limits(expression_au(controls(times)), self.dials)
-        speech, extra = mouth(articulation, self.dials.get("jaw", 1.0), self.dials.get("mouth", 1.0))
+        heard, arousal = cache
+        first, last = (int(np.ceil(t * self.native_fps - 1e-6)) for t in (t0, t1))
+        # Smoothed vowels look around: a window with margins agrees with the whole voice.
+        wide = np.arange(first - MARGIN_ROWS, last + MARGIN_ROWS)
+        within = np.clip(wide, 0, len(heard.articulation) - 1)
+        inner = slice(MARGIN_ROWS, len(wide) - MARGIN_ROWS)
+        track = controls(wide / self.native_fps)
+        articulation, press = (part[inner] for part in coloured(_worded(heard.articulation[within], track), track))
+        times = wide[inner] / self.native_fps
+        au = living_au(controls, times, arousal[within][inner])
+        speech, extra = mouth(articulation, press)
         express, express_extra = to_shapes(au)
         motion = MotionSlice(
             times=times,
@@ -142,3 +146,15 @@ class Direct:
             pose=np.zeros((len(times), 15), np.float32),
         )
         return motion, state
+
+
+def _worded(articulation: np.ndarray, track: ControlTrack) -> np.ndarray:
+    """Articulation [t, 11] with lips and jaw opened as typed directions ask."""
+    if not track.prompt_level.any():
+        return articulation
+    lips, jaw = speech_gain(track)
+    out = articulation.copy()
+    out[:, ARTICULATION_INDEX["jaw_open"]] *= jaw
+    for channel in ("upper_lip_raise", "lower_lip_drop"):
+        out[:, ARTICULATION_INDEX[channel]] *= lips
+    return np.clip(out, 0.0, 1.0)

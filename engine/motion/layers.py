@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.controls.track import at
 from engine.core.control import Controls, Layer
 from engine.core.sound import Speech
+from engine.motion.gaze import keyed_gaze, turning
 
 BLINK_CLOSE_S, BLINK_HOLD_S, BLINK_OPEN_S = 0.08, 0.03, 0.16
 _IDS = {"blink": 1, "gaze": 2, "head": 3}
@@ -45,11 +45,13 @@ def make_layers(speech: Speech, controls: Controls, times: np.ndarray) -> Layers
         blink = _blinks(speech, controls, times) * min(layer.strength, 1.0)
     if (layer := layer_of(controls, "gaze")).on:
         gaze = _gaze(speech.duration, _random(controls, "gaze"), times) * layer.strength
-    target = np.stack([at(controls.gaze.get("yaw", ()), times), at(controls.gaze.get("pitch", ()), times)], 1)
-    influence = at(controls.gaze.get("influence", ()), times)[:, None]
+    target, influence = keyed_gaze(controls, times)
     gaze = gaze * (1.0 - influence) + target * influence
     if (layer := layer_of(controls, "head")).on:
-        head = _head(speech, _random(controls, "head"), times) * layer.strength
+        turn = turning(controls, times, layer.strength)
+        gaze[:, 0] -= turn[:, 1]
+        gaze[:, 1] += turn[:, 0]
+        head = _head(speech, _random(controls, "head"), times) * layer.strength + turn
     return Layers(blink.astype(np.float32), gaze.astype(np.float32), head.astype(np.float32))
 
 
@@ -69,9 +71,16 @@ def blink_times(speech: Speech, controls: Controls) -> np.ndarray:
     return np.asarray(out)
 
 
+def blink_events(speech: Speech, controls: Controls) -> list[tuple[float, float]]:
+    """(second at which the lids are shut, how far in [0, 1]): the animator's list, or the drawn ones."""
+    if controls.blinks is not None:
+        return [(t, amount) for t, amount in controls.blinks if amount > 0]
+    return [(float(t), 1.0) for t in blink_times(speech, controls)]
+
+
 def _blinks(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray:
     lids = np.zeros((len(times), 2), np.float32)
-    for blink in blink_times(speech, controls):
+    for blink, amount in blink_events(speech, controls):
         # Lids must meet on at least one frame, so the blink is moved by less than half a frame.
         after = min(int(np.searchsorted(times, blink)), len(times) - 1)
         shut = float(times[after if after == 0 or times[after] - blink < blink - times[after - 1] else after - 1])
@@ -80,7 +89,7 @@ def _blinks(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray
         rise = np.clip((near - shut + BLINK_CLOSE_S) / BLINK_CLOSE_S, 0, 1)
         fall = np.clip((shut + BLINK_HOLD_S + BLINK_OPEN_S - near) / BLINK_OPEN_S, 0, 1)
         level = np.minimum(rise, fall * fall * (3 - 2 * fall))
-        lids[rows] = np.maximum(lids[rows], level[:, None].astype(np.float32))
+        lids[rows] = np.maximum(lids[rows], amount * level[:, None].astype(np.float32))
     return lids
 
 

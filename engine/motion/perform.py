@@ -21,8 +21,8 @@ from engine.core.take import FlameTrack, Take
 from engine.core.units import MM
 from engine.motion.base import CONTROLS, MotionSlice, MotionSystem, get_system
 from engine.motion.contacts import about_to_speak, part, seal
-from engine.motion.layers import Layers, make_layers
-from engine.motion.resample import to_times
+from engine.motion.dials import sampled, turned
+from engine.motion.layers import Layers, blink_events, layer_of, make_layers
 
 BLOCK = 2000  # frames between two looks at whether someone cancelled
 WINDOW_S = 20.0  # a long voice is run in windows: progress, cancel, bounded memory
@@ -55,17 +55,15 @@ def perform(
     system = get_system(motion)
     if missing := set(CONTROLS) - system.supports:
         raise BadInput(f"the motion system '{motion}' does not obey {', '.join(sorted(missing))} yet")
-    if hasattr(system, "dials"):
-        system.dials = dict(controls.dials)
     native = run_system(system, heard, controls, report)
     times = clock.times(clock.count(audio.duration))
-    frames = to_times(native, times)
+    frames = turned(native, times, clock.fps, sampled(controls, times))
     layers = make_layers(heard, controls, times)
     report.check()
     arkit, extra = _contacts(head, frames, *_with_layers(frames, layers), report)
     take = _assemble(head, clock, frames, layers, arkit, extra, heard, controls)
     report.check()
-    meta = _meta(head, audio, controls, system)
+    meta = _meta(head, audio, controls, system, heard)
     derived = "arkit" if take.authority == "flame" else "flame"
     return dataclasses.replace(take, residual_mm={derived: flame_residual_mm(head, take)}, meta=meta)
 
@@ -220,7 +218,8 @@ def _assemble(
     )
 
 
-def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem) -> dict[str, Any]:
+def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem, speech: Speech) -> dict[str, Any]:
+    blinks = blink_events(speech, controls) if layer_of(controls, "blink").on else []
     return {
         "head": head.name,
         "topology_sha256": head.topology_sha256,
@@ -230,6 +229,7 @@ def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem) ->
         "native_fps": system.native_fps,
         "checkpoint_sha256": system.checkpoint_sha256,
         "seed": controls.seed,
+        "blinks": [[round(t, 3), amount] for t, amount in blinks],
         "obeyed": sorted(system.supports),
         "applied_after": [],
         "engine": __version__,
