@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .curves import thin_linear
-from .names import AU_SLIDERS, EMOTIONS, LAYERS
+from .names import AU_SLIDERS, DIALS, EMOTIONS, LAYERS
 
 KIND, FORMAT = "controls", 1
 INLINE_BYTES = 48 * 1024  # a request is one pipe line under 64 KiB; larger controls travel as a file
@@ -53,12 +53,14 @@ class PromptStrip:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Everything read from a control Empty: channels by property name, layers, dials, seed, prompts."""
+    """Everything read from a control Empty: channels by property name, layers, dials, seed, prompts; blinks are
+    (second, how far the lids shut), None to have them drawn."""
 
     channels: dict[str, Channel] = field(default_factory=dict)
     gaze: dict[str, Channel] = field(default_factory=dict)  # "yaw", "pitch" (radians), "influence"
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    dials: dict[str, float] = field(default_factory=dict)
+    dials: dict[str, Channel] = field(default_factory=dict)
+    blinks: tuple[tuple[float, float], ...] | None = None
     prompts: tuple[PromptStrip, ...] = ()
     seed: int = 0
 
@@ -86,7 +88,13 @@ def to_controls(sampled: Sampled) -> dict[str, Any]:
         for name in LAYERS
         for layer in [sampled.layers.get(name, {})]
     }
-    out["dials"] = {name: float(value) for name, value in sampled.dials.items()}
+    out["dials"] = {
+        name: sampled.dials[name].keys(low, high)
+        for name, (low, high, rest) in DIALS.items()
+        if name in sampled.dials and np.any(np.abs(sampled.dials[name].values - rest) > 1e-6)
+    }
+    if sampled.blinks is not None:
+        out["blinks"] = [[round(second, 6), round(amount, 4)] for second, amount in sampled.blinks]
     out["seed"] = int(sampled.seed)
     return out
 

@@ -53,7 +53,13 @@ BONES: dict[str, str] = {
     "root": "root", "neck": "neck", "jaw": "jaw", "eye_left": "eye.L", "eye_right": "eye.R",
 }  # fmt: skip
 
-LAYERS: tuple[str, ...] = ("blink", "gaze", "head")
+LAYERS: tuple[str, ...] = ("blink", "gaze", "head", "life")
+# name -> (least, most, value that leaves the motion as generated); a curve over time each
+DIALS: dict[str, tuple[float, float, float]] = {
+    "mouth_lead": (-4.0, 4.0, 0.0), "jaw": (0.0, 2.0, 1.0), "articulation": (0.0, 2.0, 1.0),
+    "lip_press": (0.0, 2.0, 1.0), "upper": (0.0, 2.0, 1.0), "lower": (0.0, 2.0, 1.0),
+    "smoothing": (0.0, 1.0, 0.0), "asymmetry": (0.0, 2.0, 1.0),
+}  # fmt: skip
 # Channels that close the mouth: whoever drops frames must not drop these moments.
 CLOSURES: tuple[str, ...] = ("mouthClose", "lipsTogether", "lowerLipToTeeth")
 

@@ -11,7 +11,7 @@
      "prompts": [{"text": "raise the brows", "start": "60%", "end": "75%", "strength": 1}],
      "au": {"AU12_L": [[0, 0.2]]},
      "layers": {"blink": {"on": true, "strength": 1, "seed": 3}},
-     "dials": {"mouth": 1.1},
+     "dials": {"articulation": 1.1},
      "out": ".",
      "outputs": {"blend": "demo.blend", "alembic": "head.abc", "turntable": "turntable.mp4", "sheet": "sheet.png"},
      "turntable": {"size": [640, 640], "camera": "turntable"}, "sheet": {"moments": 6}}
@@ -30,12 +30,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from .names import AU_SLIDERS, EMOTIONS, LAYERS
+from .names import AU_SLIDERS, DIALS, EMOTIONS, LAYERS
 
 KIND, FORMAT = "shot", 1
 KEY_MODES = ("dense", "sparse", "linear", "twos", "threes")
 OUTPUTS = {"blend": ".blend", "alembic": ".abc", "turntable": ".mp4", "sheet": ".png"}
-DIALS = ("mouth", "jaw", "upper", "lower")
 CURVES = {"intensity": (0.0, 1.0), "valence": (-1.0, 1.0), "arousal": (-1.0, 1.0)}
 _NTSC = {Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)}
 
@@ -148,11 +147,18 @@ def parse(data: object, folder: Path, voice: str | None = None, out: str | None 
         curves=curves,
         prompts=tuple(_prompt(p, f"prompts[{i}]") for i, p in enumerate(_list(data, "prompts"))),
         layers={name: _layer(v, f"layers.{name}") for name, v in _table(data, "layers", LAYERS).items()},
-        dials={n: _number(v, f"dials.{n}", 0, 2) for n, v in _table(data, "dials", DIALS).items()},
+        dials=_dials(data),
         size=_size(film.get("size", [640, 640])),
         camera=_choice(film.get("camera", "turntable"), "turntable.camera", ("turntable", "front")),
         moments=_whole(moments, "sheet.moments", 1, 12),
     )
+
+
+def _dials(data: Mapping[str, Any]) -> dict[str, float]:
+    """Dials by name; "mouth" is what shots of earlier versions call articulation."""
+    table = _table(data, "dials", (*DIALS, "mouth"))
+    named = {"articulation" if name == "mouth" else name: value for name, value in table.items()}
+    return {name: _number(value, f"dials.{name}", *DIALS[name][:2]) for name, value in named.items()}
 
 
 def rate(value: object) -> Fraction:

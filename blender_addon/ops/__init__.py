@@ -11,6 +11,7 @@ from . import (
     exporting,
     head,
     housekeeping,
+    live_units,
     performance,
     render_engine,
     saved_takes,
@@ -20,7 +21,7 @@ from . import (
 
 CLASSES = (
     *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *directing.CLASSES,
-    *exporting.CLASSES, *housekeeping.CLASSES,
+    *exporting.CLASSES, *housekeeping.CLASSES, *live_units.CLASSES,
 )  # fmt: skip
 
 
@@ -29,10 +30,12 @@ def register() -> None:
         bpy.utils.register_class(cls)
     render_engine.register()
     saved_takes.register()
+    live_units.register()
 
 
 def unregister() -> None:
     tasks.abandon()
+    live_units.unregister()
     saved_takes.unregister()
     render_engine.unregister()
     shared.stop()

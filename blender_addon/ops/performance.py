@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..convert import controls as controls_json
 from ..convert.frames import rate_text
 from ..link import shared
 from ..link.jobs import Task, call
-from ..scene import SceneProblem, find, sample, take, voice
+from ..scene import SceneProblem, control_empty, find, live_units, sample, take, voice
 from .answers import next_take_path, read_take, stored
 from .tasks import EngineOperator, board, unavailable, why_not, wrong_mode
 
@@ -83,6 +84,8 @@ class SOLILOQUY_OT_generate(EngineOperator, bpy.types.Operator):
     def task(self, context: bpy.types.Context) -> Task[str]:
         scene = context.scene
         control = check_ready(context)
+        if control.library is None:
+            control_empty.ensure(control)  # a file of an earlier version
         clock = voice.clock_of(scene, control)
         request = speak_request(scene, control)
         scene_name, control_name, mode = scene.name, control.name, scene.soliloquy.key_mode
@@ -95,6 +98,8 @@ class SOLILOQUY_OT_generate(EngineOperator, bpy.types.Operator):
         performance = read_take(answer, shared.engine().session, clock)
         performance = dataclasses.replace(performance, path=stored(performance.path))
         board.messages += take.write(control, performance, mode)
+        live_units.remember(scene, control)
+        control[control_empty.DRAWN_BLINKS] = json.dumps(answer.get("meta", {}).get("blinks", []))
         voice.extend_range(scene, clock.first, clock.first + len(performance.weights) - 1)
         seconds = len(performance.weights) / float(clock.rate)
         return f"Generated {len(performance.weights)} frames ({seconds:.1f} s) on '{find.head_of(control).name}'"

@@ -11,18 +11,27 @@ from dataclasses import dataclass
 import bpy
 from mathutils import Vector
 
-from ..convert.names import AU_NAMES, AU_SLIDERS, EMOTIONS, LAYERS
+from ..convert.names import AU_NAMES, AU_SLIDERS, AUS, DIALS, EMOTIONS, LAYERS
 from . import nla
 from .find import CONTROL_MARK, HEAD_POINTER, alive
 
 FORMAT = 1
-DIALS: dict[str, str] = {
-    "mouth": "How far the lips move with the voice; 1 is as generated",
+DIAL_TIPS: dict[str, str] = {
+    "mouth_lead": "Frames by which the mouth comes before the voice; negative is later",
     "jaw": "How far the jaw opens with the voice; 1 is as generated",
+    "articulation": "How far the lips move with the voice; 1 is as generated",
+    "lip_press": "How firmly the lips meet in p, b and m; 1 is as generated",
     "upper": "How far brows, lids and nose move with the emotion; 1 is as generated",
     "lower": "How far mouth and chin move with the emotion; 1 is as generated",
+    "smoothing": "How much the movement is smoothed; 0 is as generated, lips still meet",
+    "asymmetry": "How much left and right differ in the emotion; 0 is even, 1 is as generated",
 }
-LAYER_WORDS = {"blink": "Blinking", "gaze": "Small eye movements", "head": "Head motion"}
+BLINKS = "blinks"  # keys on it are the blinks
+DRAWN_BLINKS = "soliloquy_blinks"  # [[second, how far], ...] of the last generation, as JSON
+_OLD = {"mouth": "articulation"}  # names of earlier files
+LAYER_WORDS = {
+    "blink": "Blinking", "gaze": "Small eye movements", "head": "Head motion", "life": "Life of held expressions",
+}  # fmt: skip
 TRACK = "Soliloquy gaze"  # the constraints that aim the eyes
 CLEARANCE_M = 0.07  # between the head's top and the control's middle
 
@@ -58,8 +67,14 @@ def settings() -> tuple[Setting, ...]:
             Setting(f"{layer}_strength", 1.0, 0.0, 2.0, f"{word}: 1 is natural"),
             Setting(f"{layer}_seed", 0, 0, 9999, f"{word}: another number gives another variation"),
         ]
-    rows += [Setting(dial, 1.0, 0.0, 2.0, tip) for dial, tip in DIALS.items()]
+    rows += [Setting(dial, rest, low, high, DIAL_TIPS[dial]) for dial, (low, high, rest) in DIALS.items()]
+    for au in AUS:
+        rows += [
+            Setting(f"{au}_mute", False, tip=f"Leave the sliders of {AU_NAMES[au]} out"),
+            Setting(f"{au}_solo", False, tip=f"Hear the sliders of {AU_NAMES[au]} alone"),
+        ]
     rows += [
+        Setting(BLINKS, 0.0, tip="Each key is a blink, its value how far the lids shut; without keys they are drawn"),
         Setting("gaze_influence", 0.0, tip="How far the eyes follow the gaze target"),
         Setting("seed", 0, 0, 9999, "Variation of the whole performance"),
     ]
@@ -67,7 +82,14 @@ def settings() -> tuple[Setting, ...]:
 
 
 # Properties that a performance samples over time; the rest are read once.
-ANIMATED: tuple[str, ...] = (*EMOTIONS, "intensity", "valence", "arousal", *AU_SLIDERS)
+ANIMATED: tuple[str, ...] = (*EMOTIONS, "intensity", "valence", "arousal", *AU_SLIDERS, *DIALS)
+
+
+def heard_sliders(control: bpy.types.Object) -> tuple[str, ...]:
+    """AU sliders that count: those soloed, or all; without the muted ones."""
+    soloed = [au for au in AUS if control.get(f"{au}_solo")]
+    counted = {au for au in soloed or AUS if not control.get(f"{au}_mute")}
+    return tuple(name for name in AU_SLIDERS if name[:4] in counted)
 
 
 def create(name: str, mesh: bpy.types.Object | None, collection: bpy.types.Collection) -> bpy.types.Object:
@@ -88,6 +110,10 @@ def create(name: str, mesh: bpy.types.Object | None, collection: bpy.types.Colle
 
 def ensure(control: bpy.types.Object) -> None:
     """Add settings that a control lacks (an older file); existing values stay."""
+    for old, name in _OLD.items():
+        if old in control and name not in control:
+            control[name] = control[old]
+            del control[old]
     for setting in settings():
         if setting.name not in control:
             control[setting.name] = setting.default

@@ -10,16 +10,43 @@ import numpy as np
 from ..convert.axes import gaze_angles
 from ..convert.controls import Channel, Sampled
 from ..convert.frames import VoiceClock
-from ..convert.names import LAYERS
+from ..convert.names import AU_SLIDERS, DIALS, LAYERS
 from . import fcurves, find, nla, prompts
-from .control_empty import ANIMATED, DIALS
+from .control_empty import ANIMATED, BLINKS, heard_sliders
 
 
 def read(scene: bpy.types.Scene, control: bpy.types.Object, clock: VoiceClock, last: int) -> Sampled:
     """Everything on the control, over scene frames clock.first to `last`, in seconds of the voice."""
     frames = np.arange(clock.first, max(last, clock.first + 1) + 1)
-    names = (*ANIMATED, "gaze_influence")
-    if _needs_playing(control):
+    channels = _channels(scene, control, (*ANIMATED, "gaze_influence"), clock, frames)
+    unheard = set(AU_SLIDERS) - set(heard_sliders(control))
+    return Sampled(
+        channels={name: channel for name, channel in channels.items() if name not in unheard},
+        gaze=_gaze(scene, control, channels, clock, frames),
+        layers={
+            layer: {
+                key: control.get(f"{layer}_{key}", rest) for key, rest in (("on", 1), ("strength", 1.0), ("seed", 0))
+            }
+            for layer in LAYERS
+        },
+        dials={name: channels[name] for name in DIALS if name in channels},
+        blinks=blinks(control, clock),
+        prompts=prompts.read(control, clock),
+        seed=int(control.get("seed", 0)),
+    )
+
+
+def units(scene: bpy.types.Scene, control: bpy.types.Object, clock: VoiceClock, last: int) -> dict[str, Channel]:
+    """The AU sliders that count, over scene frames clock.first to `last`."""
+    frames = np.arange(clock.first, max(last, clock.first + 1) + 1)
+    return _channels(scene, control, heard_sliders(control), clock, frames)
+
+
+def _channels(
+    scene: bpy.types.Scene, control: bpy.types.Object, names: tuple[str, ...], clock: VoiceClock, frames: np.ndarray
+) -> dict[str, Channel]:
+    """The control's properties over time: a channel of one value where nothing animates them."""
+    if needs_playing(control):
         values = _play(scene, frames, lambda: [_number(control, name) for name in names])
         moving = dict(zip(names, values.T, strict=True))
     else:
@@ -31,22 +58,19 @@ def read(scene: bpy.types.Scene, control: bpy.types.Object, clock: VoiceClock, l
             channels[name] = Channel(clock.seconds(frames), moving[name])
         elif name in control:
             channels[name] = Channel(np.zeros(1), np.array([float(control[name])]))
-    return Sampled(
-        channels=channels,
-        gaze=_gaze(scene, control, channels, clock, frames),
-        layers={
-            layer: {
-                key: control.get(f"{layer}_{key}", rest) for key, rest in (("on", 1), ("strength", 1.0), ("seed", 0))
-            }
-            for layer in LAYERS
-        },
-        dials={name: float(control.get(name, 1.0)) for name in DIALS},
-        prompts=prompts.read(control, clock),
-        seed=int(control.get("seed", 0)),
-    )
+    return channels
 
 
-def _needs_playing(control: bpy.types.Object) -> bool:
+def blinks(control: bpy.types.Object, clock: VoiceClock) -> tuple[tuple[float, float], ...] | None:
+    """(second, how far the lids shut) of each key on the blink channel; None without keys: they are drawn."""
+    curve = fcurves.own_curves(control).get((f'["{BLINKS}"]', 0))
+    if curve is None or curve.mute or not len(curve.keyframe_points):
+        return None
+    keys = sorted((float(p.co[0]), min(max(float(p.co[1]), 0.0), 1.0)) for p in curve.keyframe_points)
+    return tuple((float(clock.seconds(np.array([frame]))[0]), value) for frame, value in keys)
+
+
+def needs_playing(control: bpy.types.Object) -> bool:
     """Drivers, or the animator's own NLA strips: only Blender's evaluation knows their result."""
     anim = control.animation_data
     if anim is None:

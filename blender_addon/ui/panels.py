@@ -6,10 +6,9 @@ from pathlib import Path
 
 import bpy
 
-from ..convert.names import AU_NAMES, AUS, EMOTIONS, LAYERS, SIDES
+from ..convert.names import AU_NAMES, AUS, DIALS, EMOTIONS, LAYERS, SIDES
 from ..ops.tasks import board
 from ..scene import find, prompts, voice
-from ..scene.control_empty import DIALS
 from . import status
 
 
@@ -159,10 +158,18 @@ class SOLILOQUY_PT_action_units(_Section, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         control = find.active_control(context)
+        self.layout.prop(context.scene.soliloquy, "live_units")
+        soloed = any(control.get(f"{au}_solo") for au in AUS)
         for au in AUS:
             column = self.layout.column(align=True)
-            column.label(text=f"{au[2:]}  {AU_NAMES[au].capitalize()}")
             row = column.row(align=True)
+            row.label(text=f"{au[2:]}  {AU_NAMES[au].capitalize()}")
+            muted, solo = bool(control.get(f"{au}_mute")), bool(control.get(f"{au}_solo"))
+            if f"{au}_mute" in control:  # a control of an earlier file has none until it is next generated
+                row.prop(control, f'["{au}_solo"]', text="", icon="SOLO_ON" if solo else "SOLO_OFF", toggle=True)
+                row.prop(control, f'["{au}_mute"]', text="", icon="HIDE_ON" if muted else "HIDE_OFF", toggle=True)
+            row = column.row(align=True)
+            row.active = not muted and (solo or not soloed)
             for side in SIDES:
                 _prop(row, control, f"{au}_{side}", side)
 
@@ -175,7 +182,7 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         layout = self.layout
         control = find.active_control(context)
         column = layout.column(align=True)
-        for layer, word in ((None, ""), *zip(LAYERS, ("Blink", "Eyes", "Head"), strict=True)):
+        for layer, word in ((None, ""), *zip(LAYERS, ("Blink", "Eyes", "Head", "Holds"), strict=True)):
             split = column.split(factor=0.45, align=True)
             row = split.row(align=True)
             if layer is None:
@@ -189,9 +196,13 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
             cells.active = bool(control.get(f"{layer}_on", True))
             _prop(cells, control, f"{layer}_strength", " ")
             _prop(cells, control, f"{layer}_seed", " ")
+        row = layout.row(align=True)
+        row.operator("soliloquy.add_blink", icon="KEY_HLT")
+        row.operator("soliloquy.blinks_to_keys")
         column = _split(layout)
         for dial in DIALS:
-            _prop(column, control, dial)
+            if dial in control:
+                _prop(column, control, dial)
         _prop(column, control, "seed")
         if find.alive(control.get("gaze_target")):
             _prop(column, control, "gaze_influence", "Follow Target")

@@ -16,6 +16,9 @@ class SOLILOQUY_PG_settings(bpy.types.PropertyGroup):
     motion: bpy.props.StringProperty(
         name="Motion", default="direct", description="Name of the motion system that turns speech into movement"
     )
+    live_units: bpy.props.BoolProperty(
+        name="Live", default=True, description="Show what the action-unit sliders do at once, without generating again"
+    )
     ease: bpy.props.FloatProperty(
         name="Ease In", default=0.4, min=0.0, max=10.0, unit="TIME_ABSOLUTE",
         description="How long before its key an emotion begins to change",

@@ -35,7 +35,8 @@ def test_the_engine_reads_what_the_add_on_writes():
         },
         gaze={"yaw": curve([0.2]), "pitch": curve([0.0]), "influence": curve([1.0])},
         layers={"blink": {"on": False, "strength": 0.5, "seed": 3}},
-        dials={"mouth": 1.2, "jaw": 1.0, "upper": 1.0, "lower": 1.0},
+        dials={"articulation": curve([1.2]), "jaw": curve([1.0]), "mouth_lead": curve([-5, 0])},
+        blinks=((0.4, 1.0),),
         prompts=(PromptStrip("smile", 0.4, 1.4, activation={"AU12_L": 0.8}), PromptStrip("frown", 2.0, 3.0)),
         seed=4,
     )  # fmt: skip
@@ -44,7 +45,9 @@ def test_the_engine_reads_what_the_add_on_writes():
     assert read.intensity == ((0.0, 0.8),) and read.valence == ((0.0, -0.5), (0.04, 0.5))
     assert read.au == {"AU12_L": ((0.0, 0.0), (0.04, -0.3))} and read.arousal == ((0.0, 0.0),)
     assert not read.layers["blink"].on and read.layers["head"].on and read.layers["blink"].seed == 3
-    assert read.dials["mouth"] == 1.2 and read.seed == 4 and read.gaze["yaw"] == ((0.0, 0.2),)
+    assert read.dials == {"articulation": ((0.0, 1.2),), "mouth_lead": ((0.0, -4.0), (0.04, 0.0))}
+    assert read.blinks == ((0.4, 1.0),) and parse_controls(to_controls(Sampled())).blinks is None
+    assert read.seed == 4 and read.gaze["yaw"] == ((0.0, 0.2),)
     assert [p.text for p in read.prompts] == ["smile", "frown"]
     assert read.prompts[0].activation == {"AU12_L": 0.8} and read.prompts[1].activation is None
     assert parse_controls(to_controls(Sampled())).emotions == {}

@@ -3,7 +3,6 @@
 import pytest
 
 from blender_addon.convert import names as own
-from blender_addon.convert.shots import DIALS as SHOT_DIALS
 from engine.controls import files
 from engine.core import names
 
@@ -16,7 +15,7 @@ def test_copies_equal_the_engines(name):
 def test_sliders_layers_and_dials_are_those_that_controls_know():
     assert own.AU_SLIDERS == files.AU_SIDES
     assert own.LAYERS == files.LAYERS
-    assert SHOT_DIALS == files.DIALS
+    assert own.DIALS == files.DIALS
 
 
 def test_every_joint_has_a_bone():

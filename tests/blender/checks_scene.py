@@ -261,7 +261,7 @@ def check_controls_are_sampled_as_blender_shows_them():
     emotion_keys.key(control, "happy", 20, ease=10)
     prompts.add(control, "smile", (5, 30), {"AU12_L": 0.8})
     control["valence"] = -0.4
-    control["blink_on"], control["blink_seed"], control["mouth"] = False, 7, 1.5
+    control["blink_on"], control["blink_seed"], control["articulation"] = False, 7, 1.5
     clock = VoiceClock(Fraction(25), 3)
     bpy.context.scene.frame_set(17)
     out = to_controls(sample.read(bpy.context.scene, control, clock, 60))
@@ -270,7 +270,7 @@ def check_controls_are_sampled_as_blender_shows_them():
     for frame in range(3, 61):
         bpy.context.scene.frame_set(frame)
         assert abs(np.interp((frame - 3) / 25, times, values) - control["happy"]) < 2e-3
-    assert out["valence"] == [[0.0, -0.4]] and out["dials"]["mouth"] == 1.5 and out["au"] == {}
+    assert out["valence"] == [[0.0, -0.4]] and out["dials"] == {"articulation": [[0.0, 1.5]]} and out["au"] == {}
     assert out["layers"]["blink"] == {"on": False, "strength": 1.0, "seed": 7}
     assert len(out["prompts"]) == 1 and out["prompts"][0]["start"] == 0.08
 
