@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from engine.cli_figures import APPS
+from engine.cli_studio import studio_app
 from engine.console import Json, parse_size, reporting, show
 from engine.core.errors import BadInput, Cancelled, SoliloquyError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for _name, _sub in APPS.items():
+for _name, _sub in (APPS | {"studio": studio_app}).items():
     app.add_typer(_sub, name=_name)
 
 

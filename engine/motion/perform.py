@@ -60,7 +60,7 @@ def perform(
     frames = turned(native, times, clock.fps, sampled(controls, times))
     layers = make_layers(heard, controls, times)
     report.check()
-    arkit, extra = _contacts(head, frames, *_with_layers(frames, layers), report)
+    arkit, extra = _contacts(head, frames, *with_layers(frames.arkit, frames.extra, layers), report)
     take = _assemble(head, clock, frames, layers, arkit, extra, heard, controls)
     report.check()
     meta = _meta(head, audio, controls, system, heard)
@@ -105,9 +105,9 @@ def run_system(system: MotionSystem, speech: Speech, controls: Controls, report:
     return MotionSlice(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
 
 
-def _with_layers(frames: MotionSlice, layers: Layers) -> tuple[np.ndarray, np.ndarray]:
-    """Blink and gaze laid over the face: (arkit [t, 52], extra [t, 7])."""
-    arkit, extra = frames.arkit.copy(), frames.extra.copy()
+def with_layers(arkit: np.ndarray, extra: np.ndarray, layers: Layers) -> tuple[np.ndarray, np.ndarray]:
+    """Blink and gaze laid over a face: copies of arkit [t, 52] and extra [t, 7]."""
+    arkit, extra = arkit.copy(), extra.copy()
     for side, name in enumerate(("Left", "Right")):
         lid = ARKIT_INDEX[f"eyeBlink{name}"]
         arkit[:, lid] = np.maximum(arkit[:, lid], layers.blink[:, side])

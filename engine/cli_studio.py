@@ -1,0 +1,40 @@
+"""The commands that make or read data: studio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli_head import table
+from engine.console import Json, reporting, show
+
+studio_app = typer.Typer(no_args_is_help=True, help="Make performances and data sets; read public ones.")
+
+
+@studio_app.command()
+def perform(
+    out: Annotated[Path, typer.Argument(help="Folder of the set; archives that are there are kept.")],
+    hours: Annotated[float, typer.Option(help="About how much.")] = 4.0,
+    vocaset: Annotated[
+        float | None, typer.Option(help="Instead: so many minutes in VOCASET's layout (at most 20).")
+    ] = None,
+    sound: Annotated[bool, typer.Option(help="Keep each clip's voice as FLAC.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Perform synthesised speech with emotion on the default head: data to train motion systems on."""
+    from engine.head.library import load_head
+    from engine.studio.performances import store
+    from engine.studio.performances.vocaset import export
+    from engine.train import motion_table
+
+    with reporting(as_json) as report:
+        if vocaset is not None:
+            result = export(out, vocaset, load_head(), report)
+        else:
+            result = store.make(out, hours, load_head(), report, sound)
+            head = load_head()
+            floor = motion_table.table({"oracle": motion_table.oracle(head)}, motion_table.held_out(4, head), head, 4)
+            result |= {"seed_error": floor["oracle"]}
+    show(result, as_json, table(result))
