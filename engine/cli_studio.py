@@ -38,3 +38,20 @@ def perform(
             floor = motion_table.table({"oracle": motion_table.oracle(head)}, motion_table.held_out(4, head), head, 4)
             result |= {"seed_error": floor["oracle"]}
     show(result, as_json, table(result))
+
+
+@studio_app.command()
+def datasets(
+    folder: Annotated[Path, typer.Argument(help="Folder of a public set.")],
+    kind: Annotated[
+        str, typer.Option(help="auto, vocaset, emovoca, flame (VHAP: MEAD, HDTF, RAVDESS) or emotalk3d.")
+    ] = "auto",
+    check: Annotated[bool, typer.Option(help="Read every recording's motion too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List a public set's recordings with their labels in our words; with --check, read them all."""
+    from engine.studio.readers.summary import summary
+
+    with reporting(as_json) as report:
+        result = summary(folder, kind, check, report)
+    show(result, as_json, table(result))
