@@ -1,8 +1,7 @@
 """What a motion system is, and what passes from it to the rest of the room.
 
-A system runs at its own rate on interface v1 (articulation + 64-d features) and fills ARKit and extra channels.
-perform.py refuses a system that does not support every control, until it can apply the missing ones afterwards and
-record them.
+A system runs at its own rate on interface v1 (articulation + 64-d features) and fills ARKit and extra channels. What it
+does not support of the controls is applied to its motion afterwards (after.py) and recorded in the take.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ UPPER = {"mouthUpperUpLeft": 0.50, "mouthUpperUpRight": 0.50}
 LOWER = {"mouthLowerDownLeft": 0.55, "mouthLowerDownRight": 0.55}
 CLOSE = {"mouthPressLeft": 0.20, "mouthPressRight": 0.20, "mouthRollLower": 0.10, "mouthRollUpper": 0.06}
 
-_OPENING = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthFunnel",
+OPENING = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthFunnel",
             "mouthShrugUpper", "mouthStretchLeft", "mouthStretchRight")  # fmt: skip
 _SMILE = ("mouthSmileLeft", "mouthSmileRight", "mouthDimpleLeft", "mouthDimpleRight", "mouthStretchLeft",
           "mouthStretchRight")  # fmt: skip
@@ -85,22 +85,31 @@ def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np
     return arkit, extra
 
 
+def blend_share(
+    closure: np.ndarray, labiodental: np.ndarray, voice: np.ndarray, rounding: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """How much of each expression weight a speaking face shows. closure (as `late` gives it), labiodental, voice,
+    rounding [t] in [0, 1] -> [t, 52] in [0, 1]."""
+    close = np.maximum(closure, 0.8 * labiodental)
+    share = np.ones((len(closure), len(ARKIT)), np.float32)
+    # A talking mouth shows four fifths of its expression: articulation must stay legible.
+    share[:, _columns(_MOUTH)] *= (1.0 - 0.2 * voice)[:, None]
+    # How far the lips part is speech's to say: a grin held open would hide every vowel.
+    share[:, _columns(OPENING)] *= ((1.0 - close) * (1.0 - 0.5 * voice))[:, None]
+    share[:, _columns(_SMILE)] *= np.reshape(1.0 - 0.6 * np.asarray(rounding), (-1, 1))
+    share[:, _columns(_LOWER_LIP)] *= (1.0 - labiodental)[:, None]  # the lower lip is on the teeth
+    share[:, ARKIT_INDEX["jawOpen"]] *= 1.0 - close
+    return share
+
+
 def blend(speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray) -> np.ndarray:
     """Speech and expression weights [t, 52] each -> one face [t, 52], by the rules at the module's head."""
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
-    close = np.maximum(late(channel["lip_close"]), 0.8 * channel["labiodental"])
-    face = expression.copy()
-    # A talking mouth shows four fifths of its expression: articulation must stay legible.
-    face[:, _columns(_MOUTH)] *= (1.0 - 0.2 * channel["voice"])[:, None]
-    # How far the lips part is speech's to say: a grin held open would hide every vowel.
-    face[:, _columns(_OPENING)] *= ((1.0 - close) * (1.0 - 0.5 * channel["voice"]))[:, None]
-    face[:, _columns(_SMILE)] *= (1.0 - 0.6 * channel["round"])[:, None]
-    lower = _columns(_LOWER_LIP)
-    face[:, lower] *= (1.0 - channel["labiodental"])[:, None]  # the lower lip is on the teeth
+    shown = blend_share(late(channel["lip_close"]), channel["labiodental"], channel["voice"], channel["round"])
+    face = expression * shown
     jaw = ARKIT_INDEX["jawOpen"]
-    emotional_jaw = face[:, jaw] * (1.0 - close)
     out = speech + face
-    out[:, jaw] = np.maximum(speech[:, jaw], emotional_jaw)
+    out[:, jaw] = np.maximum(speech[:, jaw], face[:, jaw])
     return np.clip(out, 0.0, 1.0)
 
 

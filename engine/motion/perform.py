@@ -13,12 +13,12 @@ from engine.controls.track import sample
 from engine.core.anatomy import Head
 from engine.core.clock import FrameClock
 from engine.core.control import Controls
-from engine.core.errors import BadInput
 from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, AU_INDEX, EXTRA, EXTRA_INDEX
 from engine.core.progress import SILENT, Reporter
 from engine.core.sound import Audio, Speech
 from engine.core.take import FlameTrack, Take
 from engine.core.units import MM
+from engine.motion.after import apply_rest
 from engine.motion.base import CONTROLS, MotionSlice, MotionSystem, get_system
 from engine.motion.contacts import about_to_speak, part, seal
 from engine.motion.dials import sampled, turned
@@ -53,9 +53,8 @@ def perform(
     if heard.articulation[:, ARTICULATION_INDEX["voice"]].max(initial=0) < 0.5:
         report.warn("no voice was heard in this file: the mouth stays closed")
     system = get_system(motion)
-    if missing := set(CONTROLS) - system.supports:
-        raise BadInput(f"the motion system '{motion}' does not obey {', '.join(sorted(missing))} yet")
     native = run_system(system, heard, controls, report)
+    native = apply_rest(native, lambda at: sample(controls, at), system.supports)
     times = clock.times(clock.count(audio.duration))
     frames = turned(native, times, clock.fps, sampled(controls, times))
     layers = make_layers(heard, controls, times)
@@ -231,6 +230,6 @@ def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem, sp
         "seed": controls.seed,
         "blinks": [[round(t, 3), amount] for t, amount in blinks],
         "obeyed": sorted(system.supports),
-        "applied_after": [],
+        "applied_after": sorted(set(CONTROLS) - system.supports),
         "engine": __version__,
     }

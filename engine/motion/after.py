@@ -1,0 +1,68 @@
+"""Controls that a motion system does not obey itself, applied to its finished motion as a change of action units.
+
+The change is what the face would show with all controls less what it would show with those that the system obeys, both
+by the same rules (engine.controls, motion/life.py), through the head-independent table AU -> shapes. As everywhere,
+speech keeps its jaw and lips: opening shapes yield to a contact, and what a word or slider takes away cannot go below
+what the voice needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Set
+
+import numpy as np
+
+from engine.core.control import ControlTrack
+from engine.core.names import ARKIT_INDEX
+from engine.head.action_units import to_shapes
+from engine.motion.base import CONTROLS, MotionSlice
+from engine.motion.direct import OPENING, blend_share
+from engine.motion.life import living_au
+
+Sampler = Callable[[np.ndarray], ControlTrack]
+
+
+def obeyed(track: ControlTrack, supports: Set[str]) -> ControlTrack:
+    """The track with the controls outside `supports` (⊆ CONTROLS) at rest."""
+    zero = np.zeros_like
+    changes: dict[str, np.ndarray] = {}
+    if "labels" not in supports:
+        changes["emotion"] = zero(track.emotion)
+    if "intensity" not in supports:
+        changes["intensity"] = np.ones_like(track.intensity)
+    if "va" not in supports:
+        changes["va"] = zero(track.va)
+    if "prompt" not in supports:
+        for name in ("prompt_activation", "prompt_suppress", "prompt_floor"):
+            changes[name] = zero(getattr(track, name))
+        changes["prompt_level"] = zero(track.prompt_level)
+    if "au" not in supports:
+        changes["au_offset"] = zero(track.au_offset)
+    return dataclasses.replace(track, **changes)
+
+
+def apply_rest(motion: MotionSlice, controls: Sampler, supports: Set[str]) -> MotionSlice:
+    """The system's motion with the controls that it does not support applied to it."""
+    if set(CONTROLS) <= set(supports):
+        return motion
+    wanted = living_au(controls, motion.times)
+    given = living_au(lambda times: obeyed(controls(times), supports), motion.times)
+    if np.array_equal(wanted, given):
+        return motion
+    change, change_extra = (after - before for after, before in zip(to_shapes(wanted), to_shapes(given), strict=True))
+    held = np.maximum(motion.closure, motion.labiodental)
+    share = blend_share(motion.closure, motion.labiodental, motion.voice)
+    opening = [ARKIT_INDEX[name] for name in OPENING]
+    # Less opening than the system gave is speech's own: only what the expression added may be taken.
+    least = np.zeros_like(motion.arkit)
+    least[:, opening] = motion.arkit[:, opening] * (motion.voice * (1.0 - held))[:, None] * 0.5
+    jaw = ARKIT_INDEX["jawOpen"]
+    arkit = np.maximum(motion.arkit + change * share, np.minimum(least, motion.arkit))
+    arkit[:, jaw] = np.maximum(motion.arkit[:, jaw], change[:, jaw] * share[:, jaw])
+    return dataclasses.replace(
+        motion,
+        arkit=np.clip(arkit, 0.0, 1.0).astype(np.float32),
+        extra=np.clip(motion.extra + change_extra, 0.0, 1.0).astype(np.float32),
+        au=np.clip(motion.au + (wanted - given), 0.0, 1.0).astype(np.float32),
+    )
