@@ -1,0 +1,65 @@
+"""What every network is given and what becomes of what it gives: interface v1, controls, a MotionSlice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+
+import numpy as np
+
+from engine.core.control import ControlTrack
+from engine.core.errors import BadInput
+from engine.core.names import ARKIT, ARTICULATION_INDEX, EMOTION_INDEX
+from engine.core.sound import Speech
+from engine.motion.after import obeyed
+from engine.motion.base import MotionSlice
+from engine.motion.direct import late
+from engine.motion.life import living_au
+
+FEATURES = 64
+
+
+def interface(speech: Speech) -> np.ndarray:
+    """Interface v1 as one array: articulation and features on the same 50 Hz rows. [t, 75] float32."""
+    if speech.features.dim != FEATURES:
+        raise BadInput(
+            f"this motion system hears interface v1 ({FEATURES} features), the encoder gives {speech.features.dim}: "
+            "fit an adapter for it with `train adapter`"
+        )
+    count = len(speech.articulation)
+    values = speech.features.values[np.minimum(np.arange(count), len(speech.features.values) - 1)]
+    return np.concatenate([speech.articulation, values.astype(np.float32)], 1)
+
+
+def wide_rows(rows: np.ndarray, first: int, last: int, edge: int) -> np.ndarray:
+    """Rows first - edge .. last + edge, the ends of the voice held. [last - first + 2 edge, d]."""
+    return rows[np.clip(np.arange(first - edge, last + edge), 0, len(rows) - 1)]
+
+
+def label_input(track: ControlTrack) -> np.ndarray:
+    """Emotion weights times intensity, neutral being what is left. [t, 14] float32, rows sum to 1."""
+    share = track.emotion / np.maximum(track.emotion.sum(1, keepdims=True), 1.0) * track.intensity[:, None]
+    share = share.astype(np.float32)
+    neutral = EMOTION_INDEX["neutral"]
+    share[:, neutral] = 0.0
+    share[:, neutral] = 1.0 - share.sum(1)
+    return share
+
+
+def slice_of(
+    weights: np.ndarray, heard: Speech, controls: Callable[[np.ndarray], ControlTrack], times: np.ndarray,
+    supports: Set[str],
+) -> MotionSlice:  # fmt: skip
+    """A MotionSlice of a network's weights [t, 59]: contacts and voice as heard, the AUs that the network obeyed."""
+    rows = np.clip(np.round(times * 50.0).astype(int), 0, len(heard.articulation) - 1)
+    said = heard.articulation[rows]
+    weights = np.clip(weights, 0.0, 1.0).astype(np.float32)
+    return MotionSlice(
+        times=times,
+        arkit=weights[:, : len(ARKIT)],
+        extra=weights[:, len(ARKIT) :],
+        au=living_au(lambda at: obeyed(controls(at), supports), times),
+        closure=late(said[:, ARTICULATION_INDEX["lip_close"]]),
+        labiodental=said[:, ARTICULATION_INDEX["labiodental"]].copy(),
+        voice=said[:, ARTICULATION_INDEX["voice"]].copy(),
+        pose=np.zeros((len(times), 15), np.float32),
+    )

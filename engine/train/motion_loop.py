@@ -1,0 +1,115 @@
+"""The loop that every motion network is trained by: resumable, seeded, logged; the loss is in vertex space."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.core.anatomy import Head
+from engine.core.files import replacing
+from engine.core.progress import SILENT, Reporter
+from engine.motion.nets.basis import Basis, region_metric
+
+LIPS, UPPER, SPEED = 2.0, 1.0, 2.0  # weights beside the whole face's 1: regions, and velocity against jitter
+
+
+class VertexLoss(nn.Module):
+    """Mean square error of vertices in mm² from coefficients: whole face + lips + upper face, and of their velocity."""
+
+    def __init__(self, head: Head, basis: Basis):
+        super().__init__()
+        for name, mask in (("lips", "lips"), ("upper", "upper_face")):
+            self.register_buffer(name, torch.from_numpy(region_metric(head, basis, mask)))
+
+    def forward(self, seen: Tensor, truth: Tensor) -> Tensor:
+        """[b, t, k] twice -> one number."""
+        missed = seen - truth
+        return self._of(missed) + SPEED * self._of(missed[:, 1:] - missed[:, :-1])
+
+    def _of(self, missed: Tensor) -> Tensor:
+        lips, upper = missed @ self.lips, missed @ self.upper
+        whole = missed.square().sum(-1).mean()
+        return whole + LIPS * lips.square().sum(-1).mean() + UPPER * upper.square().sum(-1).mean()
+
+
+@dataclass
+class Plan:
+    """steps; rate: the highest learning rate (warm-up of 3 %, then cosine to 2 %); keep: where to resume from; every:
+    steps between two rows of the log and two saved states."""
+
+    steps: int
+    rate: float = 2e-3
+    seed: int = 0
+    every: int = 100
+    keep: Path | None = None
+
+
+def rate_at(step: int, plan: Plan) -> float:
+    warm = max(1, round(0.03 * plan.steps))
+    if step < warm:
+        return plan.rate * (step + 1) / warm
+    return plan.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, plan.steps - warm))))
+
+
+def train(
+    net: nn.Module,
+    step_loss: Callable[[int], Tensor],
+    plan: Plan,
+    check: Callable[[], dict[str, float]] | None = None,
+    report: Reporter = SILENT,
+) -> list[dict[str, Any]]:
+    """Run `plan`, resuming from `plan.keep` if it is there; the log: rows of step, loss and what `check` measures.
+
+    step_loss(step): the loss of that step's batch; it must draw from the step's number, so that a resumed run sees what
+    an unbroken one sees.
+    """
+    optimiser = torch.optim.AdamW(net.parameters(), plan.rate, weight_decay=1e-3)
+    log: list[dict[str, Any]] = []
+    first = _resume(net, optimiser, plan, log)
+    sums, since = 0.0, time.monotonic()
+    for step in range(first, plan.steps):
+        report.step("training", step, plan.steps)
+        torch.manual_seed(plan.seed * 1_000_003 + step)  # dropout too is the same when resumed
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(step, plan)
+        loss = step_loss(step)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        sums += loss.item()
+        if (step + 1) % plan.every == 0 or step + 1 == plan.steps:
+            rows = (step % plan.every) + 1
+            log.append({"step": step + 1, "loss": round(sums / rows, 4), **(check() if check else {})})
+            log[-1]["seconds"] = round(time.monotonic() - since, 1)
+            sums = 0.0
+            _keep(net, optimiser, plan, step + 1, log)
+    return log
+
+
+def _keep(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, step: int, log: list[dict[str, Any]]) -> None:
+    if plan.keep is None:
+        return
+    with replacing(plan.keep) as part:
+        torch.save(
+            {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "log": json.dumps(log)}, part
+        )
+
+
+def _resume(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, log: list[dict[str, Any]]) -> int:
+    """Load the kept state (tensors only, nothing is run); the step to go on from."""
+    if plan.keep is None or not plan.keep.is_file():
+        return 0
+    kept = torch.load(plan.keep, map_location="cpu", weights_only=True)
+    net.load_state_dict(kept["net"])
+    optimiser.load_state_dict(kept["optimiser"])
+    log += json.loads(kept["log"])
+    return int(kept["step"])
