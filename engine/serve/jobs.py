@@ -61,10 +61,13 @@ def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     """{"head"} -> the head's arrays (engine axes, metres), materials and joints, for a client to build."""
     import numpy as np
 
+    from engine.head import zones
     from engine.head.library import load_head
 
     it = load_head(request.get("head", "default"))
     arrays = {name: getattr(it, name) for name in _HEAD_ARRAYS}
+    if found := zones.zones(it):
+        arrays["zones"] = zones.as_columns(found)
     arrays["joints"] = (it.joint_regressor @ it.template).astype(np.float32)
     names = it.shape_names
     if it.is_flame:  # posed by its own parameters: expressions are the shape keys, correctives follow the bones
@@ -81,6 +84,7 @@ def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
         "jaw_open_rad": it.jaw_open_rad,
         "licence": it.licence,
         "materials": [vars(m) for m in it.materials],
+        "zone_names": list(found),
         "landmarks": {name: np.asarray(value).tolist() for name, value in it.landmarks.items()},
         "arrays": arrays,
     }
