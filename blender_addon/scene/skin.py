@@ -9,7 +9,7 @@ from .zone_attributes import REST, place
 
 RADIUS_M = (0.0042, 0.0016, 0.0009)  # mean free path of red, green, blue light in skin
 SUBSURFACE = 0.30
-PORE_M, LIP_LINE_M = 0.000035, 0.00016
+PORE_M, LIP_LINE_M = 0.000035, 0.00028
 
 
 def build(prefix: str, wrinkles: bpy.types.NodeTree | None, paint: str) -> bpy.types.NodeTree:
@@ -29,7 +29,7 @@ def build(prefix: str, wrinkles: bpy.types.NodeTree | None, paint: str) -> bpy.t
         height, crease = graph.add(height, folds.outputs["Height"]), folds.outputs["Crease"]
     graph.put(_colour(graph, paint, mottle, blood, crease), out.inputs["Color"])
     rough = graph.fused(oily, -0.11, graph.fused(mottle, 0.16, 0.42))
-    rough = graph.blend(lips, rough, graph.fused(spots, 0.16, 0.27))
+    rough = graph.blend(lips, rough, graph.fused(spots, 0.16, 0.31))
     rough = graph.blend(scalp, rough, 0.72)
     graph.put(graph.blend(wet, rough, 0.10), out.inputs["Roughness"])
     gloss = graph.blend(scalp, graph.fused(oily, 0.12, 0.40), 0.2)

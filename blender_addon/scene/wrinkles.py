@@ -33,13 +33,13 @@ MUSCLES: dict[str, dict[str, float]] = {
 FOLDS: tuple[tuple[str, str, str, float, float], ...] = (
     ("forehead_inner", "forehead_u", "brow inner", 0.00070, 2.4),
     ("forehead_outer", "forehead_u", "brow outer", 0.00070, 2.4),
-    ("glabella", "glabella_u", "brow lower", 0.00075, 2.6),
+    ("glabella", "glabella_u", "brow lower", 0.00085, 2.0),
     ("crow", "crow_u", "eye outer", 0.00055, 2.4),
     ("under_eye", "under_eye_u", "eye lower", 0.00035, 2.0),
     ("nasolabial", "nasolabial_u", "cheek", 0.00090, 2.2),
-    ("nose", "nose_u", "nose", 0.00060, 2.2),
+    ("nose", "nose_u", "nose", 0.00045, 1.8),
 )
-CHIN_DEPTH_M = 0.0006
+CHIN_DEPTH_M = 0.00038
 SIDE_SOFT_M = 0.006  # over this the left half of the face gives way to the right one
 
 
@@ -60,8 +60,8 @@ def _tree(prefix: str) -> bpy.types.NodeTree:
     graph, out = new_group(f"{prefix} wrinkles", (("Height", "Float"), ("Crease", "Float")))
     rest = graph.attribute(REST)
     left = graph.step(graph.parts(rest)[0], -SIDE_SOFT_M, SIDE_SOFT_M)
-    bend, wander, uneven = graph.parts(graph.noise(rest, 46.0, 1.0, colour=True))
-    shift = graph.add(graph.fused(bend, 0.75, -0.375), graph.fused(wander, 0.35, -0.175))
+    bend, wander, uneven = graph.parts(graph.noise(rest, 40.0, 1.0, colour=True))
+    shift = graph.add(graph.fused(bend, 0.70, -0.35), graph.fused(wander, 0.30, -0.15))
     uneven = graph.step(uneven, 0.25, 0.66, 0.30, 1.15)  # a crease is deep here and nearly runs out there
     value = {name: graph.value(name) for name in muscle_names()}
     heights, creases = [], []
@@ -77,10 +77,10 @@ def _tree(prefix: str) -> bpy.types.NodeTree:
             side = _column(graph, along)
             swell = graph.times(graph.step(side, 0.02, 0.20), graph.step(side, 0.62, 0.25))
             heights.append(graph.times(amount, swell, 0.9 * depth))
-    dimple = graph.step(graph.noise(rest, 190.0, 0.5), 0.50, 0.72)
+    dimple = graph.step(graph.noise(rest, 300.0, 0.5), 0.62, 0.34)
     chin = graph.times(_column(graph, "chin"), _of_side(graph, value, "chin", left), dimple)
     heights.append(graph.times(chin, -CHIN_DEPTH_M))
-    creases.append(graph.times(chin, 0.5))
+    creases.append(graph.times(chin, 0.35))
     strength = graph.value(STRENGTH, 1.0)
     graph.put(graph.times(graph.add(*heights), strength), out.inputs["Height"])
     graph.put(graph.math("MULTIPLY", graph.add(*creases), strength, clamp=True), out.inputs["Crease"])

@@ -85,7 +85,7 @@ def zones(head: Head) -> dict[str, Array]:
         found.update(fold(face))
     x, y, z = face.x, face.y, face.z
     chin = face.mark["chin"]
-    found["chin"] = np.exp(-0.5 * ((x / 9) ** 2 + ((y - chin[1] - 2) / 6.5) ** 2)) * (z > chin[2] - 25)
+    found["chin"] = np.exp(-0.5 * ((x / 11) ** 4 + ((y - chin[1] - 2.5) / 8) ** 4)) * (z > chin[2] - 25)
     found.update(_eyes(head))
     for name in found:
         if not name.endswith(("_u", "_x", "_y", "_z", "_m")) and name not in ("wet", "deep", "root"):
@@ -116,7 +116,7 @@ def _surface(head: Head, face: _Face) -> dict[str, Array]:
     wet *= head.masks.get("skin", np.ones(len(x)))
     lips = face.line68[60:68].mean(0)
     return {
-        "oily": oily, "wet": wet, "deep": step(lips[2] - 6, lips[2] - 48, z),
+        "oily": oily, "wet": wet, "deep": step(lips[2] - 9, lips[2] - 50, z),
         "scalp": scalp(face.points * 1e-3, eye * 1e-3), "root": _roots(head, face),
     }  # fmt: skip
 
@@ -163,11 +163,11 @@ def _forehead(face: _Face) -> dict[str, Array]:
     brow = face.line68[22:27]
     arch = np.interp(face.x, brow[:, 0], brow[:, 1]) - brow[0, 1]
     above = face.y - brow[0, 1] - 0.55 * arch * step(46, 6, face.y - brow[0, 1])
-    tall = bump(3, 10, 34, 50, above) * (face.z > face.eye[2] - 45)
+    tall = bump(4, 11, 33, 48, above) * (face.z > face.eye[2] - 45)
     return {
         "forehead_inner": tall * step(38, 12, face.x),
         "forehead_outer": tall * step(4, 20, face.x) * step(56, 36, face.x),
-        "forehead_u": (above + 0.5) / 9.5,
+        "forehead_u": (above - 0.5) / 10.5,
     }
 
 
@@ -175,9 +175,9 @@ def _glabella(face: _Face) -> dict[str, Array]:
     """The two upright lines between the brows, a little apart at the top."""
     inner = face.line68[22]
     up = face.y - inner[1]
-    across = face.x - (6.2 + 0.10 * up)
-    mask = bump(-9, -2, 6, 17, up) * step(15, 9, face.x) * (face.z > inner[2] - 12)
-    return {"glabella": mask, "glabella_u": across / 9.5}
+    across = face.x - (6.6 + 0.12 * up)
+    mask = bump(-11, -3, 5, 18, up) * step(16, 10, face.x) * (face.z > inner[2] - 12)
+    return {"glabella": mask, "glabella_u": across / 11.0}
 
 
 def _crow(face: _Face) -> dict[str, Array]:
@@ -188,6 +188,7 @@ def _crow(face: _Face) -> dict[str, Array]:
     up = face.y - corner[1] + 0.5
     angle, far = np.arctan2(up, along), np.hypot(along, up)
     mask = bump(9, 15, 22, 36, far) * bump(-1.0, -0.6, 0.45, 0.85, angle)
+    mask *= step(corner[0], corner[0] + 4, face.x)  # not the lids' backs
     return {"crow": mask, "crow_u": angle / 0.37 + 0.5}
 
 
@@ -203,8 +204,8 @@ def _under_eye(face: _Face) -> dict[str, Array]:
 def _nasolabial(face: _Face) -> dict[str, Array]:
     """One fold from above the wing of the nose to beside the mouth's corner: distance to a curve, plus is cheek."""
     wing, corner = face.line68[35][:2], face.mark["mouth_left"][:2]
-    ends = wing + (2.2, 7.0), corner + (9.5, -8.0)
-    bend = np.array([corner[0] + 6.5, 0.45 * wing[1] + 0.55 * corner[1] + 9.0])
+    ends = wing + (1.8, 6.5), corner + (8.5, -3.0)
+    bend = np.array([corner[0] + 1.5, 0.55 * wing[1] + 0.45 * corner[1]])
     t = np.linspace(0, 1, 80)[:, None]
     curve = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * bend + t**2 * ends[1]
     flat = np.stack([face.x, face.y], 1)
@@ -214,16 +215,16 @@ def _nasolabial(face: _Face) -> dict[str, Array]:
     gap = flat - curve[near]
     side = np.sign(gap[:, 0] * -tangent[:, 1] + gap[:, 1] * tangent[:, 0])
     part = near / (len(t) - 1)
-    mask = bump(0.0, 0.22, 0.55, 1.0, part) * step(11, 6, away.min(1)) * (face.z > face.mark["mouth_left"][2] - 22)
+    mask = bump(0.0, 0.25, 0.55, 1.0, part) * step(12, 6, away.min(1)) * (face.z > face.mark["mouth_left"][2] - 22)
     return {"nasolabial": mask, "nasolabial_u": side * away.min(1) / 16.0}
 
 
 def _nose(face: _Face) -> dict[str, Array]:
-    """Lines over the nose's root that climb towards the inner corners of the eyes."""
+    """Lines on the sides of the nose's root that climb towards the inner corners of the eyes; faint on the ridge."""
     bridge, tip = face.mark["nose_bridge"], face.mark["nose_tip"]
     part = (face.y - tip[1]) / (bridge[1] - tip[1])
-    mask = bump(0.42, 0.62, 0.95, 1.15, part) * step(15, 8, face.x) * (face.z > face.eye[2] + 8)
-    return {"nose": mask, "nose_u": (face.y - bridge[1] - 0.5 * face.x) / 5.6}
+    mask = bump(0.40, 0.62, 0.92, 1.15, part) * step(16, 9, face.x) * step(-4, 7, face.x) * (face.z > face.eye[2] + 8)
+    return {"nose": mask, "nose_u": (face.y - bridge[1] - 0.035 * face.x**2) / 6.0}
 
 
 def _eyes(head: Head) -> dict[str, Array]:
