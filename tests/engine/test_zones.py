@@ -44,8 +44,9 @@ def test_folds_lie_between_their_landmarks(head, found):
     assert np.abs(heavy["crow"][:, 0]).min() > eye[0] and np.abs(heavy["crow"][:, 1] - eye[1]).max() < 0.03
     assert heavy["under_eye"][:, 1].max() < eye[1], "below the corners of the eye"
     assert heavy["nose"][:, 1].min() > point(head, "nose_tip")[1]
-    mouth = point(head, "mouth_left")
-    assert np.abs(heavy["nasolabial"][:, 0]).min() > 0.6 * mouth[0]
+    mouth, fold = point(head, "mouth_left"), heavy["nasolabial"]
+    assert 0.8 * mouth[0] < np.abs(fold[:, 0]).mean() < 1.5 * mouth[0], "beside the mouth and the nose"
+    assert mouth[1] - 0.01 < fold[:, 1].min() and fold[:, 1].max() < point(head, "lower_lid_left")[1]
     assert (heavy["chin"][:, 1] < point(head, "lip_lower_outer")[1]).all()
 
 
