@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.core.anatomy import Material
+from engine.head.hairline import scalp
 from engine.head.hairs import brow_strength
 
 SKIN_RGB = np.array([0.53, 0.312, 0.222])
@@ -114,19 +115,3 @@ def _lip_colour(rest: np.ndarray, lips: np.ndarray) -> np.ndarray:
     middle = float((lips * rest[:, 1]).sum() / lips.sum())
     t = np.clip((rest[:, 1] - middle) / 0.006 * 0.5 + 0.5, 0, 1)[:, None]
     return LIP_RGB * (1 - t * (1 - np.array([0.86, 0.80, 0.84])))
-
-
-def scalp(rest: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """[n] in [0, 1]: where cropped hair grows.
-
-    The line runs over the forehead, back at the temples, down before the ears, round them and across the nape.
-    """
-    rng = np.random.default_rng(17)
-    y, z = rest[:, 1] - eye[1], rest[:, 2] - eye[2]
-    # Height of the hairline over the eyes at each depth: forehead, temple's corner, sideburn, round the ear, nape.
-    depth = np.array([0.030, -0.008, -0.022, -0.034, -0.052, -0.062, -0.078, -0.100, -0.112, -0.140, -0.200])
-    height = np.array([0.066, 0.058, 0.048, 0.022, -0.006, 0.012, 0.022, 0.010, -0.030, -0.058, -0.062])
-    line = np.interp(-z, -depth, height)
-    soft = np.interp(-z, -depth, [0.010, 0.010, 0.010, 0.012, 0.014, 0.008, 0.007, 0.010, 0.014, 0.018, 0.018])
-    t = np.clip((y - line + rng.normal(0, 0.0012, len(rest))) / soft + 0.35, 0, 1)
-    return t * t * (3 - 2 * t)
