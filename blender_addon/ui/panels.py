@@ -8,7 +8,7 @@ import bpy
 
 from ..convert.names import AU_NAMES, AUS, EMOTIONS, LAYERS, SIDES
 from ..ops.tasks import board
-from ..scene import find, prompts, voice
+from ..scene import find, hair, prompts, voice
 from ..scene.control_empty import DIALS
 from . import status
 
@@ -61,7 +61,11 @@ class SOLILOQUY_PT_head(_Panel, bpy.types.Panel):
         if control is not None:
             mesh = find.head_of(control)
             icon = "CHECKMARK" if mesh is not None else "ERROR"
-            column.label(text=mesh.name if mesh is not None else "no head", icon=icon)
+            row = column.row(align=True)
+            row.label(text=mesh.name if mesh is not None else "no head", icon=icon)
+            strands = hair.of_head(mesh)
+            if strands is not None:
+                row.operator("soliloquy.show_hair", icon="STRANDS", depress=hair.shown(strands))
         column.operator("soliloquy.add_head", icon="ADD")
         column.operator("soliloquy.use_character", icon="USER")
 

@@ -63,12 +63,15 @@ def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
 
     from engine.head import zones
     from engine.head.library import load_head
+    from engine.serve.groom import hair_answer
 
     it = load_head(request.get("head", "default"))
     arrays = {name: getattr(it, name) for name in _HEAD_ARRAYS}
     if found := zones.zones(it):
         arrays["zones"] = zones.as_columns(found)
     arrays["joints"] = (it.joint_regressor @ it.template).astype(np.float32)
+    hair, strands = hair_answer(it)
+    arrays |= strands
     names = it.shape_names
     if it.is_flame:  # posed by its own parameters: expressions are the shape keys, correctives follow the bones
         names = it.expression_names
@@ -85,6 +88,7 @@ def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
         "licence": it.licence,
         "materials": [vars(m) for m in it.materials],
         "zone_names": list(found),
+        "hair": hair,
         "landmarks": {name: np.asarray(value).tolist() for name, value in it.landmarks.items()},
         "arrays": arrays,
     }
