@@ -11,6 +11,7 @@ from . import (
     exporting,
     head,
     housekeeping,
+    opening,
     performance,
     render_engine,
     saved_takes,
@@ -19,7 +20,7 @@ from . import (
 )  # fmt: skip
 
 CLASSES = (
-    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *directing.CLASSES,
+    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *opening.CLASSES, *directing.CLASSES,
     *exporting.CLASSES, *housekeeping.CLASSES,
 )  # fmt: skip
 

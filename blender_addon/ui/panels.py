@@ -225,8 +225,10 @@ class SOLILOQUY_PT_generate(_Section, bpy.types.Panel):
         row.scale_y = 1.6
         row.operator("soliloquy.generate", icon="PLAY")
         control = find.active_control(context)
+        row = layout.row(align=True)
+        row.operator("soliloquy.load_take", icon="FILE_FOLDER")
         if control.get("take"):
-            layout.operator("soliloquy.clear", icon="TRASH")
+            row.operator("soliloquy.clear", icon="TRASH")
 
 
 class SOLILOQUY_PT_export(_Section, bpy.types.Panel):

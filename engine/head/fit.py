@@ -10,7 +10,7 @@ import time
 import weakref
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from engine.core.units import MM
 from engine.head import action_units, evaluate
 from engine.head.boxls import solve_box
 from engine.head.unpose import STILL_M, Pose, find_pose, offsets
+
+if TYPE_CHECKING:
+    from engine.head.residual import Residual
 
 # Parts of a shape's own stiffness: enough to settle weights that the mesh does not decide, too little to be seen
 # (in-span motion stays within a few hundredths of a millimetre).
@@ -171,8 +174,13 @@ def action_units_of(arkit: np.ndarray, extra: np.ndarray) -> np.ndarray:
     return found.reshape(-1, len(AUS), len(SIDES)).astype(np.float32)
 
 
-def take_of(head: Head, fit: Fit, fps: Fraction, first_frame: int = 1, source: str = "") -> Take:
-    """The fit as a take: authority "arkit", or "flame" on a FLAME model. source: name of the sequence, for its meta."""
+def take_of(
+    head: Head, fit: Fit, fps: Fraction, first_frame: int = 1, source: str = "", residual: Residual | None = None
+) -> Take:
+    """The fit as a take: authority "arkit", or "flame" on a FLAME model. source: name of the sequence, for its meta.
+
+    With residual shapes the authority is "vertices": they are part of the take, and play with it.
+    """
     arkit, extra = channels(head, fit.weights)
     if fit.expression is not None:
         expression, pose = fit.expression, fit.pose
@@ -188,8 +196,13 @@ def take_of(head: Head, fit: Fit, fps: Fraction, first_frame: int = 1, source: s
     )  # fmt: skip
     return Take(
         fps=fps, first_frame=first_frame, au=action_units_of(arkit, extra), arkit=arkit, extra=extra, flame=flame,
-        authority="arkit" if fit.expression is None else "flame",
-        residual_mm={"sequence": round(float(fit.error[:, 1].max()), 4)},
+        authority="flame" if fit.expression is not None else "arkit" if residual is None else "vertices",
+        residual_shapes=None if residual is None else residual.shapes,
+        residual_weights=None if residual is None else residual.weights,
+        residual_mm={
+            "sequence": round(float(fit.error[:, 1].max()), 4),
+            **({} if residual is None else {"residual": residual.error_mm}),
+        },
         meta={
             "head": head.name, "topology_sha256": head.topology_sha256, "system": "fit", "sequence": source,
             "seed": 0, "native_fps": float(fps),
