@@ -77,10 +77,10 @@ def shots(sheet: str) -> Iterator[Shot]:
 class Studio:
     """The default head built by the add-on, three soft lights and a camera."""
 
-    def __init__(self, size: int, samples: int, threads: int):
+    def __init__(self, size: int, samples: int, threads: int, with_hair: bool = True):
         import bpy
 
-        from blender_addon.scene import head
+        from blender_addon.scene import hair, head
 
         self.bpy = bpy
         bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -88,6 +88,8 @@ class Studio:
         self._settings(size, samples, threads)
         info = head_job({"head": "default"})
         self.ob, self.rig = head.build(info, info["arrays"], self.scene.collection)
+        if with_hair and info.get("hair"):
+            hair.add(info, info["arrays"], self.rig, self.scene.collection)
         for place, power, width in (
             ((-0.55, -1.1, 0.55), 15, 0.55),
             ((0.9, -0.8, 0.1), 4.5, 0.9),
@@ -218,8 +220,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=48)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--time", action="store_true")
+    parser.add_argument("--no-hair", action="store_true")
     options = parser.parse_args()
-    studio = Studio(options.size, options.samples, options.threads)
+    studio = Studio(options.size, options.samples, options.threads, not options.no_hair)
     with tempfile.TemporaryDirectory() as folder:
         if options.time:
             cost(studio, Path(folder))

@@ -29,15 +29,15 @@ MUSCLES: dict[str, dict[str, float]] = {
     "nose {}": {"noseSneer{}": 1.0},
     "chin": {"mouthShrugLower": 0.95, "mouthFrownLeft": 0.15, "mouthFrownRight": 0.15},
 }
-# Fold -> (strength column, coordinate column, muscle, depth in metres, sharpness of the crease).
-FOLDS: tuple[tuple[str, str, str, float, float], ...] = (
-    ("forehead_inner", "forehead_u", "brow inner", 0.00070, 2.4),
-    ("forehead_outer", "forehead_u", "brow outer", 0.00070, 2.4),
-    ("glabella", "glabella_u", "brow lower", 0.00085, 2.0),
-    ("crow", "crow_u", "eye outer", 0.00055, 2.4),
-    ("under_eye", "under_eye_u", "eye lower", 0.00035, 2.0),
-    ("nasolabial", "nasolabial_u", "cheek", 0.00090, 2.2),
-    ("nose", "nose_u", "nose", 0.00045, 1.8),
+# (strength column, coordinate column, muscle, depth in metres, sharpness of the crease, how much it wanders).
+FOLDS: tuple[tuple[str, str, str, float, float, float], ...] = (
+    ("forehead_inner", "forehead_u", "brow inner", 0.00070, 2.4, 1.0),
+    ("forehead_outer", "forehead_u", "brow outer", 0.00070, 2.4, 1.0),
+    ("glabella", "glabella_u", "brow lower", 0.00085, 2.0, 0.7),
+    ("crow", "crow_u", "eye outer", 0.00055, 2.4, 1.0),
+    ("under_eye", "under_eye_u", "eye lower", 0.00035, 2.0, 1.0),
+    ("nasolabial", "nasolabial_u", "cheek", 0.00140, 2.4, 0.3),
+    ("nose", "nose_u", "nose", 0.00045, 1.8, 1.0),
 )
 CHIN_DEPTH_M = 0.00038
 SIDE_SOFT_M = 0.006  # over this the left half of the face gives way to the right one
@@ -60,23 +60,25 @@ def _tree(prefix: str) -> bpy.types.NodeTree:
     graph, out = new_group(f"{prefix} wrinkles", (("Height", "Float"), ("Crease", "Float")))
     rest = graph.attribute(REST)
     left = graph.step(graph.parts(rest)[0], -SIDE_SOFT_M, SIDE_SOFT_M)
-    bend, wander, uneven = graph.parts(graph.noise(rest, 40.0, 1.0, colour=True))
-    shift = graph.add(graph.fused(bend, 0.70, -0.35), graph.fused(wander, 0.30, -0.15))
+    bend, curl, uneven = graph.parts(graph.noise(rest, 40.0, 1.0, colour=True))
+    shift = graph.add(graph.fused(bend, 0.70, -0.35), graph.fused(curl, 0.30, -0.15))
     uneven = graph.step(uneven, 0.25, 0.66, 0.30, 1.15)  # a crease is deep here and nearly runs out there
     value = {name: graph.value(name) for name in muscle_names()}
     heights, creases = [], []
     cuts: dict[str, Any] = {}
-    for mask, along, muscle, depth, sharp in FOLDS:
+    for mask, along, muscle, depth, sharp, wander in FOLDS:
         if along not in cuts:
-            cuts[along] = _cut(graph, graph.add(_column(graph, along), shift), sharp)
+            cuts[along] = _cut(graph, graph.fused(shift, wander, _column(graph, along)), sharp)
         crease, shoulder = cuts[along]
-        amount = graph.times(_column(graph, mask), _of_side(graph, value, muscle, left), uneven)
+        amount = graph.times(_column(graph, mask), _of_side(graph, value, muscle, left))
+        if mask != "nasolabial":  # which is one long fold
+            amount = graph.times(amount, uneven)
         heights.append(graph.times(amount, graph.fused(crease, -0.72 * depth, graph.times(shoulder, -0.28 * depth))))
         creases.append(graph.times(amount, crease))
         if mask == "nasolabial":  # the cheek swells over the fold
             side = _column(graph, along)
             swell = graph.times(graph.step(side, 0.02, 0.20), graph.step(side, 0.62, 0.25))
-            heights.append(graph.times(amount, swell, 0.9 * depth))
+            heights.append(graph.times(amount, swell, 0.7 * depth))
     dimple = graph.step(graph.noise(rest, 300.0, 0.5), 0.62, 0.34)
     chin = graph.times(_column(graph, "chin"), _of_side(graph, value, "chin", left), dimple)
     heights.append(graph.times(chin, -CHIN_DEPTH_M))

@@ -59,6 +59,7 @@ class _Face:
     """The skin with x folded to one side, and the landmarks as points; lengths in millimetres of a standard face."""
 
     def __init__(self, head: Head):
+        self.head = head
         joints = head.joint_regressor.astype(np.float64) @ head.template
         self.unit = float(np.linalg.norm(joints[EYE_LEFT] - joints[EYE_RIGHT])) / 60.0
         self.joints = joints / self.unit
@@ -202,21 +203,29 @@ def _under_eye(face: _Face) -> dict[str, Array]:
 
 
 def _nasolabial(face: _Face) -> dict[str, Array]:
-    """One fold from above the wing of the nose to beside the mouth's corner: distance to a curve, plus is cheek."""
-    wing, corner = face.line68[35][:2], face.mark["mouth_left"][:2]
-    ends = wing + (1.8, 6.5), corner + (8.5, -3.0)
-    bend = np.array([corner[0] + 1.5, 0.55 * wing[1] + 0.45 * corner[1]])
+    """One fold from above the wing of the nose round the mouth's corner: distance to a curve, plus is cheek.
+
+    The curve is drawn on the smiling face, where the fold is seen most: a smile would bend a line drawn at rest.
+    """
+    head, smile = face.head, face.points.copy()
+    for name in ("mouthSmileLeft", "mouthSmileRight"):
+        if name in head.shape_index:
+            smile += 0.8 * head.shapes[head.shape_index[name]] / face.unit
+    smile[:, 0] = np.abs(smile[:, 0])
+    wing, corner = smile[head.landmarks["face68"][35]][:2], smile[int(head.landmarks["mouth_left"][0])][:2]
+    ends = wing + (1.8, 6.5), corner + (8.0, -8.0)
+    bend = np.array([corner[0] + 6.0, 0.6 * wing[1] + 0.4 * corner[1] + 2.0])
     t = np.linspace(0, 1, 80)[:, None]
     curve = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * bend + t**2 * ends[1]
-    flat = np.stack([face.x, face.y], 1)
+    flat = smile[:, :2]
     away = np.linalg.norm(flat[:, None] - curve[None], axis=2)
     near = away.argmin(1)
     tangent = np.gradient(curve, axis=0)[near]
     gap = flat - curve[near]
     side = np.sign(gap[:, 0] * -tangent[:, 1] + gap[:, 1] * tangent[:, 0])
     part = near / (len(t) - 1)
-    mask = bump(0.0, 0.25, 0.55, 1.0, part) * step(12, 6, away.min(1)) * (face.z > face.mark["mouth_left"][2] - 22)
-    return {"nasolabial": mask, "nasolabial_u": side * away.min(1) / 16.0}
+    mask = bump(0.0, 0.2, 0.6, 1.0, part) * step(13, 6, away.min(1)) * (face.z > face.mark["mouth_left"][2] - 22)
+    return {"nasolabial": mask, "nasolabial_u": side * away.min(1) / 20.0}
 
 
 def _nose(face: _Face) -> dict[str, Array]:
