@@ -14,7 +14,7 @@ import numpy as np
 
 from ..convert.axes import to_blender
 from ..convert.names import BONES
-from . import armature, correctives, materials, zone_attributes
+from . import armature, correctives, fixes, materials, zone_attributes
 from .find import FLAME_MARK, HEAD_MARK
 
 # What the `head` job must answer; letters are sizes that have to agree.
@@ -26,8 +26,10 @@ ARRAYS: dict[str, tuple[int | str, ...]] = {
 
 
 def arrays_of(info: Mapping[str, Any]) -> dict[str, tuple[int | str, ...]]:
-    """What to open of a `head` answer: `ARRAYS`, the skin's zones, and an imported FLAME model's pose correctives."""
-    more: dict[str, tuple[int | str, ...]] = {"posedirs": (36, "v", 3), "zones": ("v", "z")}
+    """What to open of a `head` answer: `ARRAYS`, skin zones, correctives, and a FLAME model's pose correctives."""
+    more: dict[str, tuple[int | str, ...]] = {
+        "posedirs": (36, "v", 3), "zones": ("v", "z"), "correctives": ("c", "v", 3),
+    }  # fmt: skip
     return ARRAYS | {name: shape for name, shape in more.items() if name in info["arrays"]}
 
 
@@ -50,6 +52,8 @@ def build(
     mesh.polygons.foreach_set("material_index", np.asarray(arrays["face_material"], np.int32))
     rig = armature.build(name, info, np.asarray(arrays["joints"]), collection)
     _skin(ob, rig, info["joint_names"], np.asarray(arrays["weights"]))
+    if "correctives" in arrays:
+        fixes.add(ob, rig, info["correctives"], np.asarray(arrays["correctives"]))
     if "posedirs" in arrays:
         correctives.add(ob, rig, np.asarray(arrays["posedirs"]))
         ob[FLAME_MARK] = str(info.get("flame_version", ""))

@@ -3,6 +3,7 @@ rigs the whole in FLAME's layout. Takes under two seconds; `engine.head.library`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from engine.core.anatomy import Head
 from engine.core.names import ARKIT, EXTRA, PARENTS
-from engine.head import bust, correct, eyeballs, hairs, hm08, identity, lids, marks, paint, rig, teeth, tongue
+from engine.head import bust, correct, eyeballs, fixes, hairs, hm08, identity, lids, marks, paint, rig, teeth, tongue
 from engine.head.mesh import Follow, Piece, Topology, affine_follow
 from engine.head.mouth import Mouth, find_mouth
 
@@ -58,8 +59,9 @@ class Source:
     def _box_centre(self, rows: np.ndarray) -> np.ndarray:
         return 0.5 * (self.neutral[rows].min(0) + self.neutral[rows].max(0))
 
-    def correct(self, incisor: np.ndarray) -> None:
-        """Apply every correction to the shapes and add the lip channels. incisor: `Head` landmark, see lip_extras."""
+    def correct(self, incisor: np.ndarray, rows: tuple[fixes.Row, fixes.Row]) -> None:
+        """Apply every correction to the shapes, add the lip channels and the correctives. incisor: `Head` landmark, see
+        lip_extras; rows: upper and lower teeth."""
         correct.symmetrise(self.shapes, self.mirror)
         correct.keep_to_side(self.shapes, self.neutral)
         correct.soften(self.shapes, self.base.faces[self.base.groups["body"]])
@@ -74,6 +76,9 @@ class Source:
         lids.close_blink(self.shapes, self.neutral, self.lid, "eyeBlinkLeft")
         for name in LID_SHAPES:
             self.shapes[hairs.other_name(name)] = correct.mirrored(self.shapes[name], self.mirror)
+        known = {name: self.shapes[name] for name in NAMES if name in self.shapes}
+        self.fixes = fixes.all_fixes(self.mouth, self.neutral, self.body, self.lid[0], self.mirror, known, rows)
+        self.shapes.update({fix.name: fix.offsets for fix in self.fixes})
 
 
 def _attach(piece: Piece, follow: Follow, shapes: dict[str, np.ndarray], persons: dict[str, np.ndarray]) -> Piece:
@@ -92,8 +97,8 @@ def _eyes(source: Source) -> list[Piece]:
     return out
 
 
-def _arches(source: Source) -> tuple[list[Piece], np.ndarray]:
-    """Teeth and gums, and the middle of the upper incisors' edge [3]."""
+def _arches(source: Source) -> tuple[list[Piece], np.ndarray, tuple[fixes.Row, fixes.Row]]:
+    """Teeth and gums, the middle of the upper incisors' edge [3], and both rows as lips meet them."""
     strips = {jaw: source.base.group_vertices(f"helper-{jaw}-teeth") for jaw in ("upper", "lower")}
     lip_y = float(source.neutral[source.mouth.contact[0], 1])
     pieces = teeth.arches(source.neutral[strips["upper"]], source.neutral[strips["lower"]], lip_y)
@@ -104,7 +109,20 @@ def _arches(source: Source) -> tuple[list[Piece], np.ndarray]:
     upper = pieces["teeth_upper"].rest
     front = upper[np.abs(upper[:, 0]) < 0.006]
     edge = front[front[:, 1] < front[:, 1].min() + 0.0012]
-    return list(pieces.values()), np.array([0.0, edge[:, 1].min(), edge[:, 2].max()])
+    still, jaw = teeth.labial_curves(source.neutral[strips["upper"]])
+    rows_of = strips["lower"]
+
+    def with_jaw(name: str, place: np.ndarray) -> np.ndarray:
+        if name not in JAW_SHAPES:
+            return np.zeros(3)
+        follow = affine_follow(source.neutral[rows_of], rows_of, place[None])
+        return follow(source.shapes[name])[0]
+
+    rows = (
+        fixes.Row(still, float(edge[:, 1].min()), lambda name, place: np.zeros(3)),
+        fixes.Row(jaw, float(pieces["teeth_lower"].rest[:, 1].max()), with_jaw),
+    )
+    return list(pieces.values()), np.array([0.0, edge[:, 1].min(), edge[:, 2].max()]), rows
 
 
 def _tongue(source: Source, incisor: np.ndarray) -> Piece:
@@ -169,8 +187,8 @@ def _hairs(source: Source, skin: Piece, number: np.ndarray) -> list[Piece]:
 
 def _pieces(source: Source) -> tuple[list[Piece], np.ndarray, Follow]:
     """All parts in their final order, hm08 number -> skin vertex, and the skin's link to the base."""
-    arches, incisor = _arches(source)
-    source.correct(incisor)
+    arches, incisor, rows = _arches(source)
+    source.correct(incisor, rows)
     skin, follow, number, border = _skin(source)
     cap, on_border = bust.cap(skin, bust.border_loop(skin.faces, border), float(source.neutral[marks.MENTON, 1]))
     _attach(cap, on_border, {}, skin.identity)
@@ -184,23 +202,31 @@ def _shifted(tables: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
     return np.concatenate(moved).astype(np.int32)
 
 
-def _joined(parts: list[Piece]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Arrays of the whole head and name -> vertex indices of each part."""
+def _stacked(parts: list[Piece], starts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """[k, v, 3] float32 offsets of these shapes on the whole head."""
+    out = np.zeros((len(names), int(starts[-1]), 3), np.float32)
+    for part, start in zip(parts, starts, strict=False):
+        for k, name in enumerate(names):
+            if name in part.shapes:
+                out[k, start : start + len(part.rest)] = part.shapes[name]
+    return out
+
+
+def _joined(parts: list[Piece], fixed: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Arrays of the whole head and name -> vertex indices of each part. fixed: names of the correctives."""
     rest = np.concatenate([p.rest for p in parts])
     starts = np.cumsum([0] + [len(p.rest) for p in parts])
     uv_starts = np.cumsum([0] + [len(p.uv) for p in parts])
     names = [m.name for m in paint.MATERIALS]
-    shapes, persons = np.zeros((len(NAMES), len(rest), 3), np.float32), np.zeros((len(rest), 3, len(identity.NAMES)))
+    persons = np.zeros((len(rest), 3, len(identity.NAMES)))
     for part, start in zip(parts, starts, strict=False):
         rows = slice(start, start + len(part.rest))
-        for k, name in enumerate(NAMES):
-            if name in part.shapes:
-                shapes[k, rows] = part.shapes[name]
         for k, name in enumerate(identity.NAMES):
             if name in part.identity:
                 persons[rows, :, k] = part.identity[name]
     arrays = {
-        "template": rest, "shapes": shapes, "identity": persons.astype(np.float32),
+        "template": rest, "shapes": _stacked(parts, starts, NAMES), "correctives": _stacked(parts, starts, fixed),
+        "identity": persons.astype(np.float32),
         "faces": _shifted([p.faces for p in parts], starts),
         "uv": np.concatenate([p.uv for p in parts]).astype(np.float32),
         "uv_faces": _shifted([p.uv_faces for p in parts], uv_starts),
@@ -278,7 +304,7 @@ def build_default_head() -> Head:
     hm08.check(data)
     source = Source(data)
     parts, number, follow = _pieces(source)
-    arrays, where = _joined(parts)
+    arrays, where = _joined(parts, [fix.name for fix in source.fixes])
     rest = arrays["template"]
     skin_base = np.flatnonzero(number >= 0)
     outer = skin_base[~np.isin(skin_base, source.mouth.bag)]
@@ -297,5 +323,7 @@ def build_default_head() -> Head:
         materials=paint.MATERIALS, shape_names=NAMES,
         expression_names=tuple(name for name in NAMES if name != "jawOpen"), parents=PARENTS,
         lip_pairs=number[source.mouth.pairs].astype(np.int32), landmarks=found,
+        corrective_names=tuple(fix.name for fix in source.fixes),
+        corrective_drive=fixes.drive_table(source.fixes, NAMES),
         masks=_masks(source, rest, where, follow), parts=where, jaw_open_rad=source.jaw_angle, licence=LICENCE,
     )  # fmt: skip

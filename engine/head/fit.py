@@ -20,7 +20,7 @@ from engine.core.names import ARKIT, ARKIT_INDEX, AUS, EXTRA, JOINTS, SIDES
 from engine.core.progress import SILENT, Reporter
 from engine.core.take import FlameTrack, Take
 from engine.core.units import MM
-from engine.head import action_units, evaluate
+from engine.head import action_units, evaluate, respond
 from engine.head.boxls import solve_box
 from engine.head.unpose import STILL_M, Pose, find_pose, offsets
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # Parts of a shape's own stiffness: enough to settle weights that the mesh does not decide, too little to be seen
 # (in-span motion stays within a few hundredths of a millimetre).
 SMOOTH, SPARSE = 1e-3, 1e-5
+SETTLING, SETTLED = 6, 2e-3  # rounds at most, and the change of a corrective (centimetres) that ends them
 BLOCK = 64
 
 
@@ -125,10 +126,28 @@ def fit_sequence(
         part = Pose(where.pose[at : at + BLOCK], where.translation[at : at + BLOCK])
         moved = offsets(head, verts[at : at + BLOCK], part, it.rows)
         right[at : at + BLOCK] = moved.reshape(len(moved), -1) @ it.basis.T
-    weights = solve_box(it.normal, right, smooth, sparse, upper).astype(np.float32)
+    weights = _settled(head, it, right, where, (smooth, sparse, upper))
     error = _error(head, verts, weights, where)
     report.step("fit", len(verts), len(verts))
     return Fit(weights, where.pose, where.translation, error, time.perf_counter() - start)
+
+
+def _settled(
+    head: Head, it: _Normal, right: np.ndarray, where: Pose, options: tuple[float, float, float]
+) -> np.ndarray:
+    """Weights [t, k] float32 of the normal equations' right side [t, k], on heads whose correctives add to the shapes:
+    what they add is taken off and the rest solved again until it settles."""
+    if not len(head.corrective_names):
+        return solve_box(it.normal, right, *options).astype(np.float32)
+    moved = head.correctives[:, it.rows].reshape(len(head.correctives), -1).astype(np.float64) @ it.basis.T
+    turn = evaluate.pose_features(where.pose)
+    weights, active = np.zeros(right.shape), np.zeros((len(right), len(head.corrective_names)))
+    for k in range(SETTLING):
+        before, active = active, respond.responses(head, weights, turn)
+        if k > 0 and np.abs(active - before).max(initial=0) < SETTLED:
+            break
+        weights = solve_box(it.normal, right - active @ moved, *options, start=weights if k else None)
+    return weights.astype(np.float32)
 
 
 def channels(head: Head, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,8 +18,8 @@ DEFAULT = "default"
 _KEPT = 3  # built heads left in the cache, this version's included
 # Source files whose change makes another default head: the cache is named after their digest.
 _BUILDERS = (
-    "build", "bust", "correct", "eyeballs", "hairline", "hairs", "hm08", "identity", "lashes", "lbs", "lids", "marks",
-    "mesh", "mouth", "paint", "rig", "teeth", "tongue",
+    "build", "bust", "correct", "eyeballs", "fixes", "hairline", "hairs", "hm08", "identity", "lashes", "lbs", "lids",
+    "marks", "mesh", "mouth", "paint", "respond", "rig", "teeth", "tongue",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ FADE = 0.010
 LIFT = 0.0009  # metres by which the lower lid rises in a blink
 CLEARANCE = 0.0005  # metres between the eyeball and the lids' wet edge
 # Facing places on the rings of 28 round the eye (upper, lower), from the inner to the outer corner.
-_FACING = (
+FACING = (
     (22, 19), (23, 18), (24, 17), (25, 16), (26, 15), (27, 14), (0, 13), (1, 12), (2, 11), (3, 10), (4, 10),
     (5, 9), (6, 8),
 )  # fmt: skip
@@ -26,7 +26,7 @@ def close_blink(shapes: dict[str, np.ndarray], rest: np.ndarray, rings: np.ndarr
     front = rings[0]
     sign = 1.0 if rest[front, 0].mean() > 0 else -1.0
     x, scale, meet = [], [], []
-    for up, low in _FACING:
+    for up, low in FACING:
         top, bottom = rest[front[up]], rest[front[low]]
         goal = bottom[1] + LIFT * np.sin(np.pi * np.clip((sign * bottom[0] - 0.017) / 0.024, 0, 1))
         x.append(sign * top[0])

@@ -14,6 +14,7 @@ from engine.core.progress import SILENT, Reporter
 from engine.core.take import Take
 from engine.core.units import MM
 from engine.head import lbs
+from engine.head.evaluate import shape_offsets
 from engine.head.fit import BLOCK, Fit, checked
 from engine.head.replay import check_topology, left_over
 from engine.head.unpose import Pose, offsets, unskin
@@ -55,7 +56,8 @@ def residual_shapes(
         report.step("residual", at, len(verts))
         block = slice(at, at + BLOCK)
         moved = offsets(head, verts[block], Pose(fit.pose[block], fit.translation[block]), every)
-        rest[block] = moved.reshape(len(moved), -1) - fit.weights[block] @ head.shapes.reshape(len(head.shapes), -1)
+        moved -= shape_offsets(head, fit.weights[block], fit.pose[block])
+        rest[block] = moved.reshape(len(moved), -1)
     found = principal(rest, bound_mm, most, report)
     if found.error_mm > bound_mm:
         raise BadInput(f"{most} shapes leave {found.error_mm:.3f} mm; allow a larger error than {bound_mm:g} mm")
