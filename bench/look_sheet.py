@@ -144,7 +144,7 @@ class Studio:
             axis = bone.bone.matrix_local.to_3x3().inverted() @ self._vector((0, 0, 1))
             bone.rotation_quaternion = self._turn(axis, aside)
         if "wrinkles" in self.ob:
-            self.ob["wrinkles"] = int(shot.wrinkles)
+            self.ob["wrinkles"] = shot.wrinkles
         self.ob.update_tag()
 
     def _vector(self, row: tuple[float, float, float]):

@@ -9,7 +9,7 @@ from .zone_attributes import REST, place
 
 RADIUS_M = (0.0042, 0.0016, 0.0009)  # mean free path of red, green, blue light in skin
 SUBSURFACE = 0.30
-FRECKLES = 0.16  # how much darker the darkest are
+FRECKLES = 0.09  # how much darker the darkest are
 PORE_M, LIP_LINE_M = 0.000035, 0.00028
 
 
@@ -61,7 +61,7 @@ def _grain(graph: Graph, rest: Value, fine: Value, lips: Value, scalp: Value) ->
 def _colour(graph: Graph, paint: str, mottle: Value, blood: Value, crease: Value | None) -> Value:
     """The painted colour with blotches of blood and faint freckles; darker and redder in the folds."""
     colour = graph.node("ShaderNodeVertexColor", layer_name=paint).outputs["Color"]
-    freckles = graph.step(graph.noise(graph.attribute(REST), 430.0), 0.66, 0.80, 0.0, FRECKLES)
+    freckles = graph.step(graph.noise(graph.attribute(REST), 430.0), 0.56, 0.78, 0.0, FRECKLES)
     light = graph.add(graph.fused(mottle, 0.26, 0.87), graph.times(freckles, graph.step(mottle, 0.42, 0.62), -1.0))
     less = (graph.fused(blood, -0.22, 1.11), graph.fused(blood, -0.20, 1.10))
     colour = graph.scaled(graph.scaled(colour, graph.vector(light, light, light)), graph.vector(1.0, *less))

@@ -131,8 +131,8 @@ def keys_of(muscle: str) -> dict[str, float]:
 
 def drive(tree: bpy.types.NodeTree, ob: bpy.types.Object) -> int:
     """Let the object's shape keys deepen the folds; how many values are driven. Adds the artist's two properties."""
-    ob[ON], ob[STRENGTH] = 1, 1.0
-    ob.id_properties_ui(ON).update(min=0, max=1, description="Skin folds where the face moves: 1 on, 0 off")
+    ob[ON], ob[STRENGTH] = True, 1.0
+    ob.id_properties_ui(ON).update(description="The skin folds where the face moves")
     ob.id_properties_ui(STRENGTH).update(
         min=0.0, max=3.0, soft_max=2.0, description="Depth of the folds: 1 is an adult, 2 an old face"
     )

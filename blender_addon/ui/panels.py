@@ -8,7 +8,7 @@ import bpy
 
 from ..convert.names import AU_NAMES, AUS, EMOTIONS, LAYERS, SIDES
 from ..ops.tasks import board
-from ..scene import find, hair, prompts, voice
+from ..scene import find, hair, prompts, voice, wrinkles
 from ..scene.control_empty import DIALS
 from . import status
 
@@ -66,6 +66,10 @@ class SOLILOQUY_PT_head(_Panel, bpy.types.Panel):
             strands = hair.of_head(mesh)
             if strands is not None:
                 row.operator("soliloquy.show_hair", icon="STRANDS", depress=hair.shown(strands))
+            if mesh is not None and wrinkles.ON in mesh:
+                row = column.row(align=True)
+                row.prop(mesh, f'["{wrinkles.ON}"]', text="Wrinkles")
+                row.prop(mesh, f'["{wrinkles.STRENGTH}"]', text="Depth")
         column.operator("soliloquy.add_head", icon="ADD")
         column.operator("soliloquy.use_character", icon="USER")
 

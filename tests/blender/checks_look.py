@@ -87,7 +87,7 @@ def difference(ob, **keys):
     for block in ob.data.shape_keys.key_blocks:
         block.value = keys.get(block.name, 0.0)
     out = []
-    for on in (1, 0):
+    for on in (True, False):
         ob[wrinkles.ON] = on
         ob.update_tag()
         out.append(picture())

@@ -34,7 +34,7 @@ scene.render.image_settings.file_format = "OPEN_EXR"
 for frame in (1, 11):
     scene.frame_set(frame)
     rows = []
-    for on in (1, 0):
+    for on in (True, False):
         ob["wrinkles"] = on
         ob.update_tag()
         rows.append(picture())

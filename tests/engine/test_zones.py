@@ -105,7 +105,7 @@ def test_a_head_without_landmarks_has_none(head):
 
 
 def test_zones_scale_with_the_head(head, found):
-    twice = dataclasses.replace(head, template=2 * head.template)
+    twice = dataclasses.replace(head, template=2 * head.template, shapes=2 * head.shapes)
     made = zones.zones(twice)
     for name in FOLDS:
         assert np.abs(made[name] - found[name]).max() < 1e-3, name
