@@ -78,7 +78,7 @@ def _zones(rest: np.ndarray, eye: np.ndarray, nose: np.ndarray, chin: np.ndarray
     """
     _, y, z = nose
     red = 0.80 * _blob(rest, (0.041, y + 0.006, z - 0.033), (0.017, 0.015, 0.030))
-    red += 0.75 * _blob(rest, (0.0, y, z), (0.012, 0.009, 0.020))
+    red += 0.55 * _blob(rest, (0.0, y, z), (0.012, 0.009, 0.020))
     red += 0.45 * _blob(rest, (0.014, y - 0.006, z - 0.014), (0.006, 0.007, 0.014))
     red += 0.40 * _blob(rest, tuple(chin), (0.013, 0.011, 0.020))
     ears = _blob(rest, (0.078, eye[1] - 0.02, eye[2] - 0.095), (0.009, 0.03, 0.03))
