@@ -38,6 +38,7 @@ _LOWER = _Row(
     np.r_[20:6:-1], -1.0, 38, (0.16, 0.96),
     ((0.0, 0.0038), (0.5, 0.0052), (0.8, 0.0058), (1.0, 0.0048)), (8.0, 52.0), 0.000046, 1.0,
 )  # fmt: skip
+UPPER_COUNT = _UPPER.count  # the upper lid's lashes come first
 
 
 def lashes(skin: Piece, ring: np.ndarray, eye: np.ndarray, seed: int = 5) -> Piece:

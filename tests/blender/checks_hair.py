@@ -147,7 +147,7 @@ def check_it_plays_without_the_addon():
 
 
 def check_cycles_draws_it_dark():
-    mesh, _, ob = add()
+    _, _, ob = add()
     scene = bpy.context.scene
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
     scene.collection.objects.link(camera)
@@ -177,7 +177,7 @@ def check_cycles_draws_it_dark():
 
 
 def check_exports_take_the_head_and_leave_the_hair():
-    mesh, _, ob = add()
+    mesh, _, _ = add()
     path = Path(FOLDER, "head.abc")
     assert bpy.ops.soliloquy.export_alembic(filepath=str(path)) == {"FINISHED"}
     everything = {

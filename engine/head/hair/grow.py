@@ -14,7 +14,7 @@ import numpy as np
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 from engine.head.evaluate import joints_of
-from engine.head.hair.strands import Hair, frames
+from engine.head.hair.strands import CLEARANCE, Hair, frames
 from engine.head.hairline import above_line, ears, scalp
 
 Array = np.ndarray
@@ -40,7 +40,7 @@ class Style:
 
 
 CROP = Style()
-CLEARANCE = 0.0003  # metres between any hair's axis and the skin
+LONGEST = 1.2  # strands are cut at this many times the length on top
 _CLOUD = 40_000  # points that stand for the skull's surface
 _CROWN = np.array([-0.010, 0.092, -0.128])  # the whorl, from the point between the eyes
 
@@ -173,10 +173,11 @@ def _locks(root: Array, style: Style, rng: np.random.Generator) -> tuple[Array, 
 def _traced(skull: _Skull, root: Array, lock: Array, loose: Array, style: Style, rng: np.random.Generator) -> Array:
     """Strands [n, k, 3] before they are drawn into locks."""
     n, k = len(root), style.points
-    turn = rng.normal(0, 0.32, style.locks)[lock] + rng.normal(0, 0.09, n)
-    curl = rng.normal(0, 0.35, style.locks)[lock]
+    front = np.clip((root[:, 2] - skull.eyes[2] + 0.045) / 0.03, 0, 1)
+    turn = rng.normal(0, 0.32, style.locks)[lock] * (1 - 0.45 * front) + rng.normal(0, 0.11, n)
+    curl = rng.normal(0, 0.35, style.locks)[lock] * (1 - 0.3 * front)
     length = _length(root, skull.eyes, style) * np.exp(rng.normal(0, 0.15, style.locks)[lock])
-    length *= rng.uniform(0.78, 1.06, n)
+    length = np.minimum(length * rng.uniform(0.78, 1.06, n), LONGEST * style.top)
     high = np.clip((root[:, 1] - skull.eyes[1] - 0.045) / 0.04, 0, 1)
     share = (0.16 + (style.volume - 0.16) * high) * np.exp(rng.normal(0, 0.30, style.locks)[lock])
     height = length * share * rng.uniform(0.25, 1.0, n) * np.where(loose, 1.5, 1.0) + 0.0006

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
+
 from engine.core.anatomy import Head
 from engine.head.hair.grow import grow
-from engine.head.hair.strands import Hair
+from engine.head.hair.strands import Hair, fitted
 from engine.head.library import load_head
 
 
 def hair_of(head: Head) -> Hair | None:
     """The default crop for the default head and every identity of it (they share its triangles); None for others."""
     default = load_head()
-    return _default() if head.topology_sha256 == default.topology_sha256 else None
+    if head.topology_sha256 != default.topology_sha256:
+        return None
+    return _default() if np.array_equal(head.template, default.template) else fitted(_default(), head)
 
 
 @functools.cache

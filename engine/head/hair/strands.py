@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 
 Array = np.ndarray
@@ -49,3 +50,25 @@ def frames(corners: Array) -> Array:
     edge = edge / np.maximum(np.linalg.norm(edge, axis=1, keepdims=True), 1e-12)
     normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20)
     return np.stack([edge, np.cross(normal, edge), normal], 1)
+
+
+CLEARANCE = 0.0003  # metres between any hair's axis and the skin
+
+
+def fitted(hair: Hair, head: Head) -> Hair:
+    """The same hair on another person with these triangles: what the new skull would swallow is moved out of it."""
+    from engine.head.transfer.surface import Surface
+
+    points = hair.points(head.triangles, head.template).astype(np.float64)
+    skin = np.asarray(head.masks["skin"]) > 0.5
+    near = skin[head.triangles].all(1) & (head.template[head.triangles, 1].max(1) > points[..., 1].min() - 0.02)
+    surface = Surface(head.template, head.triangles[near])
+    flat = points[:, 1:].reshape(-1, 3)
+    triangle, bary, _ = surface.nearest(flat)
+    place = surface.interpolate(surface.points, triangle, bary)
+    normal = surface.interpolate(surface.normals, triangle, bary)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    short = np.maximum(CLEARANCE - ((flat - place) * normal).sum(1), 0)
+    points[:, 1:] = (flat + short[:, None] * normal).reshape(points[:, 1:].shape)
+    turn = frames(head.template[head.triangles[hair.triangle]].astype(np.float64))
+    return replace(hair, offsets=np.einsum("nkc,njc->nkj", points - points[:, :1], turn).astype(np.float32))
