@@ -73,15 +73,15 @@ def take_residual(
     fewest shapes within bound_mm. Where `most` shapes do not reach it, a warning says what is left. Raises BadInput for
     another mesh.
     """
-    if take.authority != "vertices" or (take.offsets is None and take.residual_shapes is None):
+    shapes, weights = take.residual_shapes, take.residual_weights
+    if take.authority != "vertices" or (take.offsets is None and shapes is None):
         return None
     check_topology(take, head)
     pose = take.flame.pose.copy()
     pose[:, 6:9] = 0.0  # ARKit form: the jaw is a shape
-    if take.offsets is None:
-        own = Residual(take.residual_shapes, take.residual_weights, float(take.residual_mm.get("residual", 0.0)))
+    if take.offsets is None and shapes is not None and weights is not None:
         left_over(take, head, np.arange(0), pose[:0])  # raises for another mesh
-        return own
+        return Residual(shapes, weights, float(take.residual_mm.get("residual", 0.0)))
     rest = np.empty((len(take), head.template.size), np.float32)
     joints = (head.joint_regressor.astype(np.float64) @ head.template)[None]
     for at in range(0, len(take), BLOCK):

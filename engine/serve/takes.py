@@ -113,13 +113,16 @@ def at_rate(take: Take, fps: Fraction) -> Take:
         share = part.reshape(-1, *[1] * (values.ndim - 1))
         return ((1 - share) * values[low] + share * values[high]).astype(np.float32)
 
-    flame = take.flame
-    tracks = {name: moved(getattr(flame, name)) for name in ("expression", "pose", "translation", "eyelids")}
-    left = {
-        name: moved(value) for name in ("offsets", "residual_weights") if (value := getattr(take, name)) is not None
-    }
+    def moved_if(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else moved(values)
+
+    was = take.flame
+    flame = dataclasses.replace(
+        was, expression=moved(was.expression), pose=moved(was.pose), translation=moved(was.translation),
+        eyelids=moved(was.eyelids),
+    )  # fmt: skip
     return dataclasses.replace(
-        take, fps=fps, au=moved(take.au), arkit=moved(take.arkit), extra=moved(take.extra),
-        flame=dataclasses.replace(flame, **tracks), drive={n: moved(v) for n, v in take.drive.items()},
-        gaussians=None, **left,
+        take, fps=fps, au=moved(take.au), arkit=moved(take.arkit), extra=moved(take.extra), flame=flame,
+        drive={n: moved(v) for n, v in take.drive.items()}, gaussians=None, offsets=moved_if(take.offsets),
+        residual_weights=moved_if(take.residual_weights),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from engine.head.transfer import carry, lids, lips, parts
 from engine.head.transfer.align import Similarity, align, believed, pairs
 from engine.head.transfer.mouth import aim_tongue, bite, clear_tongue, incisors
 from engine.head.transfer.person import fit_person
-from engine.head.transfer.register import SCHEDULE, register
+from engine.head.transfer.register import SCHEDULE, Step, register
 from engine.head.transfer.rig import rigged
 from engine.head.transfer.surface import Surface
 
@@ -101,7 +101,8 @@ def _bend(source: Head, target: Head, surface: Surface, picks: Mapping[str, obje
     outer = Surface(surface.points, surface.triangles[body[surface.triangles].all(1)])
     known = number[rows] >= 0
     marks = (number[rows[known]], places[known])
-    start, schedule = rest, SCHEDULE
+    schedule: tuple[Step, ...] = SCHEDULE
+    start = rest
     if source.identity.shape[2]:
         identity = source.identity[skin].astype(np.float64)
         template = source.template[skin].astype(np.float64)
