@@ -37,8 +37,8 @@ def solve_box(
     """Weights [t, k] in [0, upper] of normal matrix A [k, k] and right sides b [t, k].
 
     smooth: stiffness between neighbouring frames, sparse: price of a weight, both as parts of the diagonal of A. A
-    shape without extent (zero diagonal) keeps weight 0. start [t, k]: a solution that is nearly right. Raises BadInput for shapes that do not fit or
-    values not finite.
+    shape without extent (zero diagonal) keeps weight 0. start [t, k]: a solution that is nearly right. Raises BadInput
+    for shapes that do not fit or values not finite.
     """
     normal, right = np.ascontiguousarray(normal, np.float64), np.ascontiguousarray(right, np.float64)
     if normal.ndim != 2 or right.ndim != 2 or normal.shape != (right.shape[1], right.shape[1]):

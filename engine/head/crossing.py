@@ -64,7 +64,8 @@ def mouth_parts(head: Head) -> MouthParts:
         own = np.union1d(skin[side & (distance < LIP_REACH_M)], pairs[name])
         own = np.setdiff1d(own, other)
         patch[name] = _patch(head.triangles, own, len(rest))
-        near = np.union1d(skin[side & (distance < QUERY_REACH_M)], pairs[name])
+        lip = np.maximum(head.masks["lips"], head.masks["mouth_inside"])[skin] > 0.3
+        near = np.union1d(skin[side & lip & (distance < QUERY_REACH_M)], pairs[name])
         query[name] = np.setdiff1d(near, np.union1d(other, corners))
     patch["both"] = _patch(head.triangles, skin[distance < LIP_REACH_M], len(rest))
     teeth = {}

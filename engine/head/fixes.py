@@ -247,6 +247,14 @@ def lid_fixes(neutral: np.ndarray, front: np.ndarray, shapes: dict[str, np.ndarr
     return out
 
 
+def close_fully(neutral: np.ndarray, front: np.ndarray, shapes: dict[str, np.ndarray]) -> None:
+    """Make eyeBlinkLeft close the lids at every facing place by itself, in place: what its correctives would add."""
+    blink = shapes["eyeBlinkLeft"]
+    own = {"eyeBlinkLeft": blink.copy()}
+    for fix in lid_fixes(neutral, front, own):
+        blink += max(fix.drive.get("eyeBlinkLeft", 0.0) + fix.bias, 0.0) * fix.offsets
+
+
 def _lid_fields(neutral: np.ndarray, front: np.ndarray, blink: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(base vertices [n], offsets [n, 13, 3]): how the upper lid comes down by 1 at each facing place alone.
 

@@ -55,7 +55,9 @@ def _lift_lower(blink: np.ndarray, rest: np.ndarray, rings: np.ndarray, sign: fl
     blink[below, 1] += np.where(is_upper, 0, rise)
 
 
-def never_inwards(shapes: dict[str, np.ndarray], rest: np.ndarray, body: np.ndarray, centre: np.ndarray) -> None:
+def never_inwards(
+    shapes: dict[str, np.ndarray], rest: np.ndarray, body: np.ndarray, centre: np.ndarray, radius: float = EYE_RADIUS
+) -> None:
     """Take from every shape what moves lid skin towards the eye's centre, in place.
 
     If no shape has an inward part d . p < 0 at a vertex p (from the centre), then no sum of them with weights >= 0 has,
@@ -65,19 +67,21 @@ def never_inwards(shapes: dict[str, np.ndarray], rest: np.ndarray, body: np.ndar
     for eye in (centre, centre * (-1, 1, 1)):
         spoke = rest[body] - eye
         distance = np.linalg.norm(spoke, axis=1)
-        near = (spoke[:, 2] > 0.004) & (distance < EYE_RADIUS + FADE) & (distance > EYE_RADIUS - 0.0005)
+        near = (spoke[:, 2] > 0.004) & (distance < radius + FADE) & (distance > radius - 0.0005)
         rows, direction = body[near], spoke[near] / distance[near, None]
-        share = np.clip((EYE_RADIUS + FADE - distance[near]) / (0.6 * FADE), 0, 1)
+        share = np.clip((radius + FADE - distance[near]) / (0.6 * FADE), 0, 1)
         for name in shapes:
             inward = np.minimum((shapes[name][rows] * direction).sum(1), 0)
             shapes[name][rows] -= (share * inward)[:, None] * direction
 
 
-def keep_outside(shape: np.ndarray, rest: np.ndarray, rows: np.ndarray, centre: np.ndarray) -> None:
+def keep_outside(
+    shape: np.ndarray, rest: np.ndarray, rows: np.ndarray, centre: np.ndarray, radius: float = EYE_RADIUS
+) -> None:
     """Push lid vertices `rows` that the shape brings under the eyeball's surface back out, in place."""
-    limit = EYE_RADIUS * (1 + BULGE) + CLEARANCE
+    limit = radius * (1 + BULGE) + CLEARANCE
     now = rest[rows] + shape[rows] - centre
     distance = np.linalg.norm(now, axis=1)
     before = np.linalg.norm(rest[rows] - centre, axis=1)
-    short = np.minimum(limit, np.maximum(before, EYE_RADIUS + CLEARANCE)) - distance
+    short = np.minimum(limit, np.maximum(before, radius + CLEARANCE)) - distance
     shape[rows] += np.where(short > 0, short / np.maximum(distance, 1e-9), 0)[:, None] * now
