@@ -2,108 +2,150 @@
 
     python bench/head_sheet.py --out docs/pictures --sheets neutral emotions --size 256 --samples 16
 
+The head is built by the add-on's own code (shape keys, drivers, rig, materials), so a tile shows what an artist gets.
 Needs the bpy wheel. One thread unless --threads says otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.core.anatomy import Head
-from engine.core.names import ARKIT, ARKIT_INDEX, AU_INDEX, AUS, EXTRA, EXTRA_INDEX, SIDES
-from engine.core.units import to_blender
-from engine.head import action_units, evaluate
-from engine.head.library import load_head
+from engine.controls import emotions
+from engine.core.names import ARKIT, ARKIT_INDEX, AU_INDEX, AUS, EMOTIONS, EXTRA, EXTRA_INDEX, SIDES
+from engine.head import action_units
+from engine.motion.perform import EYE_LOOK_RAD
 
-# Prototype mixtures (EMFACS style, facts of the field: Ekman & Friesen 1983; the six additions by description).
-EMOTIONS: dict[str, dict[str, float]] = {
-    "neutral": {},
-    "happy": {"AU06": 0.8, "AU12": 1.0, "AU25": 0.6},
-    "sad": {"AU01": 1.0, "AU04": 0.5, "AU15": 0.9, "AU17": 0.5},
-    "angry": {"AU04": 1.0, "AU05": 0.5, "AU07": 0.7, "AU23": 0.8, "AU24": 0.3},
-    "fear": {"AU01": 1.0, "AU02": 0.6, "AU04": 0.5, "AU05": 1.0, "AU20": 1.0, "AU25": 0.5, "AU26": 0.4},
-    "disgusted": {"AU09": 1.0, "AU10": 0.7, "AU15": 0.5, "AU17": 0.4, "AU04": 0.3, "AU07": 0.3},
-    "surprised": {"AU01": 1.0, "AU02": 1.0, "AU05": 0.8, "AU25": 0.3, "AU26": 1.0},
-    "contempt": {"AU12_R": 0.5, "AU14_R": 1.0, "AU02_R": 0.3},
-    "moody": {"AU04": 0.5, "AU15": 0.4, "AU17": 0.5, "AU24": 0.4},
-    "drunk": {"AU45": 0.4, "AU12": 0.35, "AU25": 0.4, "AU26": 0.25, "AU01": 0.4},
-    "ill": {"AU01": 0.6, "AU04": 0.3, "AU07": 0.5, "AU10": 0.3, "AU15": 0.4, "AU45": 0.25},
-    "suspicious": {"AU04": 0.6, "AU07": 0.8, "AU02_L": 0.5, "AU24": 0.4},
-    "pleased": {"AU12": 0.6, "AU06": 0.4},
-    "upset": {"AU01": 0.7, "AU04": 0.7, "AU15": 0.7, "AU17": 0.8, "AU25": 0.2},
-}
-VISEMES: dict[str, dict[str, float]] = {
-    "aa": {"jawOpen": 0.55, "mouthLowerDown": 0.25, "mouthUpperUp": 0.15},
-    "ee": {"jawOpen": 0.12, "mouthSmile": 0.35, "mouthStretch": 0.4, "mouthLowerDown": 0.4, "mouthUpperUp": 0.25},
-    "oo": {"jawOpen": 0.15, "mouthPucker": 0.85, "mouthFunnel": 0.2},
-    "oh": {"jawOpen": 0.35, "mouthFunnel": 0.5, "mouthPucker": 0.3},
-    "mbp": {"mouthPress": 0.4, "mouthRollUpper": 0.1, "mouthRollLower": 0.1},
-    "mbp, jaw 0.4": {"jawOpen": 0.4, "mouthClose": 0.4},
-    "fv": {"jawOpen": 0.06, "lowerLipToTeeth": 1.0},
-    "th": {"jawOpen": 0.18, "tongueBetweenTeeth": 1.0, "mouthLowerDown": 0.2},
-    "l": {"jawOpen": 0.25, "tongueTipUp": 1.0, "mouthLowerDown": 0.2},
-    "smile and aa": {"jawOpen": 0.45, "mouthSmile": 0.7, "mouthUpperUp": 0.3},
-}
+ROOT = Path(__file__).resolve().parents[1]
 VIEWS = {"front": 0.0, "three-quarter": 35.0, "profile": 90.0, "back": 180.0}
+FACE, BUST, MOUTH, EYE = 0.27, 0.46, 0.085, 0.075  # metres across
+MILD, STRONG = 0.4, 1.0
+COLUMNS = {"neutral": 4, "shapes": 10, "units": 6, "emotions": 7, "visemes": 5, "identities": 4, "close": 4}
+# People of the identity sheet: macro and local parameters (engine.head.identity.NAMES).
+PEOPLE: dict[str, dict[str, float]] = {
+    "neutral": {},
+}
+
+
+@dataclass
+class Tile:
+    """One picture. yaw in degrees, span in metres across, centre (x, y up, z forward) metres from between the eyes."""
+
+    label: str
+    arkit: np.ndarray
+    extra: np.ndarray
+    yaw: float = 0.0
+    span: float = FACE
+    centre: tuple[float, float, float] = (0.0, -0.032, 0.0)
+    pitch: float = 1.0
+    pose: np.ndarray = field(default_factory=lambda: np.zeros(15))
+    identity: dict[str, float] = field(default_factory=dict)
 
 
 def both_sides(mixture: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    """arkit [1, 52] and extra [1, 7] of named shapes; a name without its side sets both."""
-    arkit, extra = np.zeros((1, len(ARKIT)), np.float32), np.zeros((1, len(EXTRA)), np.float32)
+    """arkit [52] and extra [7] of named shapes; a name without its side sets both."""
+    arkit, extra = np.zeros(len(ARKIT), np.float32), np.zeros(len(EXTRA), np.float32)
     for name, weight in mixture.items():
         for full in (name, name + "Left", name + "Right", name + "_L", name + "_R"):
             if full in ARKIT_INDEX:
-                arkit[0, ARKIT_INDEX[full]] = weight
+                arkit[ARKIT_INDEX[full]] = weight
             if full in EXTRA_INDEX:
-                extra[0, EXTRA_INDEX[full]] = weight
+                extra[EXTRA_INDEX[full]] = weight
     return arkit, extra
 
 
-def units(mixture: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    """arkit [1, 52] and extra [1, 7] of action units; "AU12_R" sets one side."""
-    au = np.zeros((1, len(AUS), len(SIDES)), np.float32)
-    for name, weight in mixture.items():
-        unit, _, side = name.partition("_")
-        au[0, AU_INDEX[unit], SIDES.index(side) if side else slice(None)] = weight
-    return action_units.to_shapes(au)
+def units(au: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """arkit [52] and extra [7] of action units au [18, 2], bounded as a take's are."""
+    arkit, extra = action_units.to_shapes(au[None])
+    return np.clip(arkit[0], 0, 1), np.clip(extra[0], 0, 1)
 
 
-Tile = tuple[str, np.ndarray, np.ndarray, float, float]  # label, arkit, extra, yaw in degrees, metres across
+def gaze_of(arkit: np.ndarray) -> np.ndarray:
+    """Pose [15] whose eyes look where the eyeLook weights say: on this head lids and balls go together."""
+    pose = np.zeros(15)
+    for side, at, sign in (("Left", 9, 1), ("Right", 12, -1)):
+        now = {way: float(arkit[ARKIT_INDEX[f"eyeLook{way}{side}"]]) for way in ("Up", "Down", "In", "Out")}
+        pose[at] = now["Down"] * EYE_LOOK_RAD["down"] - now["Up"] * EYE_LOOK_RAD["up"]
+        pose[at + 1] = sign * (now["Out"] - now["In"]) * EYE_LOOK_RAD["yaw"]
+    return pose
+
+
+def oculus() -> dict[str, dict[str, float]]:
+    """The 15 Oculus visemes as mixes of shapes, from the add-on's table."""
+    table = json.loads((ROOT / "blender_addon" / "convert" / "visemes.json").read_text(encoding="utf-8"))["oculus"]
+    return {name: entry["mix"] for name, entry in table.items()}
 
 
 def sheet_tiles(name: str) -> Iterator[Tile]:
     """The tiles of one sheet."""
-    face, bust = 0.27, 0.46
+    rest = both_sides({})
     if name == "neutral":
-        yield from ((view, *both_sides({}), yaw, bust) for view, yaw in VIEWS.items())
-        yield from (("neutral", *both_sides({}), yaw, 0.20) for yaw in (0.0, 25.0, 50.0, 90.0))
+        yield from (Tile(view, *rest, yaw, BUST, (0, -0.075, 0)) for view, yaw in VIEWS.items())
+        yield from (Tile("neutral", *rest, yaw, 0.20, (0, -0.035, 0.0)) for yaw in (0.0, 25.0, 50.0, 90.0))
+    elif name == "close":
+        lips, eye = (0.0, -0.066, 0.05), (0.032, 0.0, 0.03)
+        yield from (Tile("mouth", *rest, yaw, MOUTH, lips) for yaw in (0.0, 40.0))
+        yield from (Tile("eye", *rest, yaw, EYE, eye) for yaw in (0.0, 40.0))
+        for label, mix in (
+            ("smile", {"mouthSmile": 0.9, "mouthUpperUp": 0.45, "mouthLowerDown": 0.4, "cheekSquint": 0.6}),
+            ("ah", {"jawOpen": 0.7, "mouthLowerDown": 0.3}), ("teeth", {"mouthUpperUp": 1, "mouthLowerDown": 1}),
+            ("pucker", {"mouthPucker": 1}), ("blink", {"eyeBlink": 1}), ("squint", {"eyeSquint": 1}),
+            ("look down", {"eyeLookDown": 1}), ("wide", {"eyeWide": 1}),
+        ):  # fmt: skip
+            arkit, extra = both_sides(mix)
+            is_eye = any(key.startswith("eye") for key in mix)
+            yield Tile(
+                label, arkit, extra, 15.0, EYE if is_eye else MOUTH, eye if is_eye else lips, 1.0, gaze_of(arkit)
+            )
     elif name == "shapes":
-        yield from ((shape, *both_sides({shape: 1.0}), 0.0, face) for shape in (*ARKIT, *EXTRA))
+        for shape in (*ARKIT, *EXTRA):
+            arkit, extra = both_sides({shape: 1.0})
+            if shape == "mouthClose":  # ARKit's takes back an open jaw: alone it says nothing
+                arkit, extra = both_sides({shape: 0.6, "jawOpen": 0.6})
+            if shape.startswith("tongue") or shape in ("lipsTogether", "lowerLipToTeeth"):
+                arkit[ARKIT_INDEX["jawOpen"]] = {"tongueOut": 0.45, "lowerLipToTeeth": 0.05}.get(shape, 0.3)
+            near = not shape.startswith(("brow", "cheek", "eye", "nose"))
+            centre, span = ((0.0, -0.055, 0.04), 0.13) if near else ((0.0, -0.002, 0.03), 0.15)
+            yield Tile(shape, arkit, extra, 0.0, span, centre, 1.0, gaze_of(arkit))
     elif name == "units":
-        yield from ((unit, *units({unit: 1.0}), 0.0, face) for unit in AUS)
+        for unit in AUS:
+            for level in (0.5, 1.0):
+                au = np.zeros((len(AUS), len(SIDES)), np.float32)
+                au[AU_INDEX[unit]] = level
+                yield Tile(f"{unit} {level:g}", *units(au), 10.0, 0.215, (0, -0.028, 0.0))
     elif name == "emotions":
-        yield from ((emotion, *units(mixture), 15.0, face) for emotion, mixture in EMOTIONS.items())
+        prototypes = emotions.prototypes()
+        for level, word in ((MILD, "mild"), (STRONG, "strong")):
+            for k, emotion in enumerate(EMOTIONS):
+                yield Tile(f"{emotion}, {word}", *units(level * prototypes[k]), 12.0, 0.225, (0, -0.028, 0.0))
     elif name == "visemes":
         for yaw in (0.0, 40.0):
-            yield from ((viseme, *both_sides(mixture), yaw, 0.17) for viseme, mixture in VISEMES.items())
+            yield from (Tile(v, *both_sides(mix), yaw, 0.115, (0, -0.058, 0.03)) for v, mix in oculus().items())
+    elif name == "identities":
+        smile = both_sides({"mouthSmile": 0.7, "mouthUpperUp": 0.35, "cheekSquint": 0.5, "mouthLowerDown": 0.2})
+        for label, who in PEOPLE.items():
+            yield Tile(label, *rest, 15.0, 0.30, (0, -0.04, 0), identity=who)
+            yield Tile(f"{label}, smiling", *smile, 15.0, 0.30, (0, -0.04, 0), identity=who)
 
 
 class Studio:
-    """A Blender scene with the head as one mesh, vertex colours, three soft lights and a camera."""
+    """A Blender scene with the add-on's head, three soft lights and a camera."""
 
-    def __init__(self, head: Head, size: int, samples: int, threads: int):
+    def __init__(self, head: str, size: int, samples: int, threads: int):
         import bpy
 
-        self.bpy, self.head = bpy, head
+        self.bpy, self.name = bpy, head
         bpy.ops.wm.read_factory_settings(use_empty=True)
         scene = bpy.context.scene
         scene.render.engine = "CYCLES"
@@ -113,8 +155,6 @@ class Studio:
         scene.render.image_settings.file_format = "PNG"
         scene.render.use_persistent_data = True
         scene.view_settings.view_transform = "Standard"
-        self.mesh = self._mesh()
-        scene.collection.objects.link(bpy.data.objects.new("head", self.mesh))
         for place, power, width in (
             ((-0.6, -1.2, 0.5), 20, 0.7),
             ((0.9, -0.9, 0.1), 8, 0.8),
@@ -129,30 +169,26 @@ class Studio:
         self.camera.data.lens = 85
         scene.collection.objects.link(self.camera)
         scene.camera = self.camera
+        self.shown: str | None = None
+        self.mesh: Any = None
+        self.rig: Any = None
 
-    def _mesh(self):
-        head, bpy = self.head, self.bpy
-        mesh = bpy.data.meshes.new("head")
-        faces = [face[face >= 0].tolist() for face in head.faces]
-        mesh.from_pydata(to_blender(head.template).tolist(), [], faces)
-        colour = mesh.color_attributes.new("albedo", "FLOAT_COLOR", "POINT")
-        rgba = np.c_[head.albedo, np.ones(len(head.albedo))].astype(np.float32)
-        colour.data.foreach_set("color", rgba.ravel())
-        for entry in head.materials:
-            material = bpy.data.materials.new(entry.name)
-            material.use_nodes = True
-            shader = material.node_tree.nodes["Principled BSDF"]
-            source = material.node_tree.nodes.new("ShaderNodeVertexColor")
-            source.layer_name = "albedo"
-            material.node_tree.links.new(source.outputs["Color"], shader.inputs["Base Color"])
-            shader.inputs["Roughness"].default_value = entry.roughness
-            shader.inputs["Subsurface Weight"].default_value = entry.subsurface
-            shader.inputs["Subsurface Radius"].default_value = (0.008, 0.003, 0.002)
-            shader.inputs["Specular IOR Level"].default_value = entry.specular
-            mesh.materials.append(material)
-        mesh.polygons.foreach_set("material_index", head.face_material.astype(np.int32))
-        mesh.polygons.foreach_set("use_smooth", np.ones(len(faces), bool))
-        return mesh
+    def _show(self, identity: dict[str, float]) -> None:
+        """Put this person into the scene instead of the one before."""
+        from blender_addon.scene import head as build
+        from engine.serve.jobs import head as head_job
+
+        key = json.dumps(identity, sort_keys=True)
+        if key == self.shown:
+            return
+        if self.mesh is not None:
+            for ob in list(self.collection.objects):
+                self.bpy.data.objects.remove(ob)
+        info = head_job({"head": self.name, **({"identity": identity} if identity else {})})
+        self.collection = self.bpy.data.collections.new("head")
+        self.bpy.context.scene.collection.children.link(self.collection)
+        self.mesh, self.rig = build.build(info, info["arrays"], self.collection)
+        self.shown, self.joints = key, info["joint_names"]
 
     def _light(self, place: tuple[float, float, float], power: float, width: float) -> None:
         from mathutils import Vector
@@ -164,16 +200,33 @@ class Studio:
         body.rotation_euler = (-Vector(place)).to_track_quat("-Z", "Y").to_euler()
         self.bpy.context.scene.collection.objects.link(body)
 
-    def render(self, vertices: np.ndarray, yaw: float, span: float, path: Path) -> None:
-        """One picture of vertices [v, 3] (engine axes) from `yaw` degrees to its left; span: metres across."""
+    def _pose(self, tile: Tile) -> None:
+        from blender_addon.convert.axes import bone_quaternions
+        from blender_addon.convert.names import BONES
+        from blender_addon.scene import armature
+
+        blocks = self.mesh.data.shape_keys.key_blocks
+        for names, values in ((ARKIT, tile.arkit), (EXTRA, tile.extra)):
+            for name, value in zip(names, values, strict=True):
+                if (block := blocks.get(name)) is not None:
+                    block.slider_max = max(block.slider_max, float(value))
+                    block.value = float(value)
+        for j, joint in enumerate(self.joints):
+            bone = self.rig.pose.bones[BONES.get(joint, joint)]
+            rest = armature.rest_axes(self.rig, bone.name)
+            bone.rotation_quaternion = bone_quaternions(tile.pose[None, 3 * j : 3 * j + 3], rest)[0].tolist()
+
+    def render(self, tile: Tile, path: Path) -> None:
+        """One picture of a tile, seen from `yaw` degrees to the head's left."""
         from mathutils import Vector
 
-        self.mesh.vertices.foreach_set("co", to_blender(vertices).astype(np.float32).ravel())
-        self.mesh.update()
-        middle = Vector((0, -0.01, -0.045 if span > 0.4 else (0.0 if span > 0.24 else -0.012)))
-        distance = span * self.camera.data.lens / self.camera.data.sensor_width
-        turn = np.radians(yaw)
-        self.camera.location = middle + distance * Vector((np.sin(turn), -np.cos(turn), 0.02))
+        self._show(tile.identity)
+        self._pose(tile)
+        x, y, z = tile.centre
+        middle = Vector((x, -z - 0.03, y + 0.03))
+        distance = tile.span * self.camera.data.lens / self.camera.data.sensor_width
+        turn = np.radians(tile.yaw)
+        self.camera.location = middle + distance * Vector((np.sin(turn), -np.cos(turn), 0.02 * tile.pitch))
         self.camera.rotation_euler = (middle - self.camera.location).to_track_quat("-Z", "Y").to_euler()
         self.bpy.context.scene.render.filepath = str(path)
         self.bpy.ops.render.render(write_still=True)
@@ -185,7 +238,7 @@ def compose(pictures: list[tuple[str, Path]], columns: int, out: Path) -> None:
 
     first = Image.open(pictures[0][1])
     rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (first.width * columns, first.height * rows))
+    sheet = Image.new("RGB", (first.width * columns, first.height * rows), (84, 92, 108))
     draw = ImageDraw.Draw(sheet)
     for i, (label, path) in enumerate(pictures):
         corner = ((i % columns) * first.width, (i // columns) * first.height)
@@ -199,26 +252,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/head"))
     parser.add_argument("--head", default="default")
-    parser.add_argument("--sheets", nargs="+", default=["neutral", "emotions", "units", "visemes", "shapes"])
+    parser.add_argument(
+        "--sheets", nargs="+", choices=list(COLUMNS), default=["neutral", "emotions", "units", "visemes"]
+    )
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="labels of the tiles to render")
     options = parser.parse_args()
-    head = load_head(options.head)
-    studio = Studio(head, options.size, options.samples, options.threads)
+    studio = Studio(options.head, options.size, options.samples, options.threads)
     for name in options.sheets:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             pictures = []
-            for i, (label, arkit, extra, yaw, span) in enumerate(sheet_tiles(name)):
-                if options.only and label not in options.only:
+            for i, tile in enumerate(sheet_tiles(name)):
+                if options.only and not any(tile.label.startswith(word) for word in options.only):
                     continue
                 path = Path(folder) / f"{i:03d}.png"
-                studio.render(evaluate.vertices(head, arkit, extra)[0], yaw, span, path)
-                pictures.append((label, path))
-            columns = {"neutral": 4, "emotions": 5, "units": 6, "visemes": 5, "shapes": 10}[name]
-            compose(pictures, min(columns, len(pictures)), options.out / f"head_{name}.jpg")
+                studio.render(tile, path)
+                pictures.append((tile.label, path))
+            compose(pictures, min(COLUMNS[name], len(pictures)), options.out / f"head_{name}.jpg")
         print(f"{options.out / f'head_{name}.jpg'}: {len(pictures)} tiles, {time.perf_counter() - start:.0f} s")
 
 

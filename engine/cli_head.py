@@ -146,7 +146,7 @@ def fit(
     head: Annotated[str, typer.Option(help="Head whose mesh it is: a name or a head.npz.")] = "default",
     fps: Annotated[str, typer.Option(help="Frames per second: 25, 23.976, 30000/1001.")] = "25",
     first_frame: Annotated[int, typer.Option(help="Scene frame of the first mesh.")] = 1,
-    residual: Annotated[Path | None, typer.Option(help="Also write SOL_res_ shapes for what is left (.npz).")] = None,
+    residual: Annotated[Path | None, typer.Option(help="Keep what is left as SOL_res_ shapes (.npz).")] = None,
     bound: Annotated[float, typer.Option(help="Largest error in mm that these may leave.")] = 0.05,
     as_json: Json = False,
 ) -> None:
@@ -163,9 +163,10 @@ def fit(
     with reporting(as_json) as report:
         found = fit_sequence(it, verts, report=report)
         figures = {"take": str(out), **found.figures(it)}
-        write_take(out, take_of(it, found, rate, first_frame, sequence.name))
+        more = None
         if residual is not None:
             more = residual_shapes(it, verts, found, bound, report=report)
             write_residual(residual, more)
             figures["residual"] = {"path": str(residual), "shapes": len(more.shapes), "error_mm": more.error_mm}
+        write_take(out, take_of(it, found, rate, first_frame, sequence.name, more))
     show(figures, as_json, table(figures))

@@ -94,6 +94,7 @@ def _spellings(key: str) -> Iterable[str]:
     last = [key.rpartition(mark)[2] for mark in (".", ":", "__", "|") if mark in key]
     tails = [key, *(part for part in last if len(part) > 2)]
     tails.append(re.sub(r"^[A-Z]\d\d_", "", key))  # A14_Eye_Blink_Left
+    tails += [re.sub(r"\.\d{3}$", "", tail) for tail in tails if re.search(r"\.\d{3}$", tail)]  # Blender's copies
     for tail in tails:
         bare = plain(tail)
         yield bare

@@ -52,12 +52,20 @@ def find(keys: Sequence[str]) -> tuple[str, tuple[Row, ...]]:
     for which in SETS:
         rows = []
         for viseme, entry in tables()[which].items():
-            own = next((k for k in map(index.find, entry["names"]) if k is not None), None)
-            if own is not None:
-                rows.append(Row(source_name(which, viseme), Target("KEY", own)))
-        if len(rows) >= max(LEAST, len(best[1]) + 1):
+            rows += [Row(source_name(which, viseme), Target("KEY", key)) for key in _keys(index, entry["names"])]
+        count = len({row.source for row in rows})
+        if count >= max(LEAST, len({row.source for row in best[1]}) + 1):
             best = which, tuple(rows)
     return best
+
+
+def _keys(index: Index, names: Sequence[str]) -> list[str]:
+    """A viseme's key under one of its names, or its two halves, which show it together; [] if there is none."""
+    own = next((k for k in map(index.find, names) if k is not None), None)
+    if own is not None:
+        return [own]
+    halves = (index.find_all([f"{name}_Left", f"{name}_Right"]) for name in names)
+    return next((pair for pair in halves if pair is not None), [])
 
 
 @cache

@@ -12,6 +12,7 @@ from . import (
     head,
     housekeeping,
     live_units,
+    opening,
     performance,
     render_engine,
     saved_takes,
@@ -20,7 +21,7 @@ from . import (
 )  # fmt: skip
 
 CLASSES = (
-    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *directing.CLASSES,
+    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *opening.CLASSES, *directing.CLASSES,
     *exporting.CLASSES, *housekeeping.CLASSES, *live_units.CLASSES,
 )  # fmt: skip
 

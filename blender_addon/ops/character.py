@@ -11,7 +11,7 @@ from ..convert import mapping
 from ..convert.mapping import BadPreset, Row, Target
 from ..scene import SceneProblem, character, control_empty, find, linked
 from .head import select_only
-from .tasks import unavailable, why_not
+from .tasks import unavailable, why_not, wrong_mode
 
 PACKAGE = __package__.rpartition(".")[0]
 
@@ -43,6 +43,15 @@ def need_character(context: bpy.types.Context) -> bpy.types.Object:
     return control
 
 
+def busy(context: bpy.types.Context) -> str | None:
+    """A sentence while the character's meshes keep a copy of their own that would undo what is written to them."""
+    control = find.active_control(context)
+    for mesh in character.meshes_of(control) if control is not None else ():
+        if mesh.mode != "OBJECT":
+            return f"Leave {mesh.mode.replace('_', ' ').lower()} mode of '{mesh.name}' first"
+    return wrong_mode(context)
+
+
 class _CharacterOperator:
     """Poll and error report that these operators share."""
 
@@ -50,7 +59,7 @@ class _CharacterOperator:
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return unavailable(why_not(need_character, context), cls)
+        return unavailable(busy(context) or why_not(need_character, context), cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -72,7 +81,7 @@ class SOLILOQUY_OT_use_character(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return unavailable(why_not(new_character, context), cls)
+        return unavailable(wrong_mode(context) or why_not(new_character, context), cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -270,7 +279,7 @@ class SOLILOQUY_OT_override_character(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return unavailable(why_not(need_character, context), cls)
+        return unavailable(busy(context) or why_not(need_character, context), cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:

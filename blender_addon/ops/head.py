@@ -7,7 +7,7 @@ import bpy
 from ..convert.arrays import open_arrays
 from ..link import shared
 from ..link.jobs import Task, call
-from ..scene import SceneProblem, control_empty, find, head, nla
+from ..scene import SceneProblem, control_empty, find, hair, head, nla
 from .answers import discard
 from .tasks import EngineOperator, unavailable, why_not
 
@@ -31,7 +31,8 @@ class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
     def task(self, context: bpy.types.Context) -> Task[str]:
         scene_name, cursor = context.scene.name, context.scene.cursor.location.copy()
         info = yield from call(shared.engine(), "head", {"head": self.head}, self._warn)
-        arrays = open_arrays(info["arrays"], shared.engine().session, head.arrays_of(info))
+        wanted = head.arrays_of(info) | hair.arrays_of(info)
+        arrays = open_arrays(info["arrays"], shared.engine().session, wanted)
         scene = bpy.data.scenes.get(scene_name)
         if scene is None or bpy.context.scene != scene or bpy.context.mode != "OBJECT":
             raise SceneProblem(
@@ -42,6 +43,8 @@ class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
         scene.collection.children.link(collection)
         mesh, rig = head.build(info, arrays, collection)
         mesh["soliloquy_head_name"] = self.head  # a name or a file: what the engine is asked for again
+        if info.get("hair"):
+            hair.add(info, arrays, rig, collection)
         discard(info["arrays"], shared.engine().session)
         rig.location = cursor
         bpy.context.view_layer.update()
@@ -93,4 +96,33 @@ def select_only(context: bpy.types.Context, ob: bpy.types.Object) -> None:
     context.view_layer.objects.active = ob
 
 
-CLASSES = (SOLILOQUY_OT_add_head, SOLILOQUY_OT_add_gaze_target)
+class SOLILOQUY_OT_show_hair(bpy.types.Operator):
+    """Show or hide the head's hair in viewports and renders; without it the scalp is cropped"""
+
+    bl_idname = "soliloquy.show_hair"
+    bl_label = "Hair"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return unavailable(why_not(_hair, context), cls)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        ob = _hair(context)
+        try:
+            hair.show(ob, not hair.shown(ob))
+        except SceneProblem as problem:
+            self.report({"ERROR"}, str(problem))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+def _hair(context: bpy.types.Context) -> bpy.types.Object:
+    """The active head's hair."""
+    found = hair.of_head(find.need_head(find.need_control(context)))
+    if found is None:
+        raise SceneProblem("This head has no hair of its own: only the default head comes with some")
+    return found
+
+
+CLASSES = (SOLILOQUY_OT_add_head, SOLILOQUY_OT_show_hair, SOLILOQUY_OT_add_gaze_target)

@@ -16,7 +16,7 @@ from ..link import shared
 from ..link.jobs import Task, call
 from ..scene import SceneProblem, character, find, shapes
 from .answers import discard
-from .character import need_character, summary
+from .character import busy, need_character, summary
 from .tasks import EngineOperator, board, unavailable, why_not
 
 NAVIGATION = {
@@ -48,9 +48,7 @@ class SOLILOQUY_OT_pick_points(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode != "OBJECT":
-            return unavailable("Go to object mode first", cls)
-        return unavailable(why_not(bare, context), cls)
+        return unavailable(busy(context) or why_not(bare, context), cls)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if context.area is None or context.area.type != "VIEW_3D":
@@ -153,7 +151,7 @@ class SOLILOQUY_OT_make_shapes(EngineOperator, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         if board.running is not None:
             return unavailable(f"{board.running.title} is still under way", cls)
-        return unavailable(why_not(ready, context), cls)
+        return unavailable(busy(context) or why_not(ready, context), cls)
 
     def task(self, context: bpy.types.Context) -> Task[str]:
         control = ready(context)
@@ -170,6 +168,8 @@ class SOLILOQUY_OT_make_shapes(EngineOperator, bpy.types.Operator):
         control = bpy.data.objects.get(name)
         if control is None:
             raise SceneProblem(f"'{name}' was removed or renamed meanwhile: make the shapes again")
+        if find.need_head(control).mode != "OBJECT":  # edited while the engine worked
+            raise SceneProblem("Leave edit mode, then make the shapes again: the mesh was being edited")
         session, names = shared.engine().session, [str(n) for n in answer["shape_names"]]
         made = np.array(open_arrays(answer["arrays"], session, {"shapes": (len(names), "v", 3)})["shapes"])
         discard(answer["arrays"], session)
@@ -188,7 +188,7 @@ class _PreviewOperator:
     def poll(cls, context: bpy.types.Context) -> bool:
         control = find.active_control(context)
         there = control is not None and shapes.preview_of(control) is not None
-        return unavailable(None if there else "Make the shapes first", cls)
+        return unavailable(busy(context) or (None if there else "Make the shapes first"), cls)
 
 
 class SOLILOQUY_OT_apply_shapes(_PreviewOperator, bpy.types.Operator):

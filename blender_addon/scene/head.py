@@ -14,7 +14,7 @@ import numpy as np
 
 from ..convert.axes import to_blender
 from ..convert.names import BONES
-from . import armature, correctives, materials
+from . import armature, correctives, fixes, materials, zone_attributes
 from .find import FLAME_MARK, HEAD_MARK
 
 # What the `head` job must answer; letters are sizes that have to agree.
@@ -26,8 +26,11 @@ ARRAYS: dict[str, tuple[int | str, ...]] = {
 
 
 def arrays_of(info: Mapping[str, Any]) -> dict[str, tuple[int | str, ...]]:
-    """What to open of a `head` answer: `ARRAYS`, and an imported FLAME model's pose correctives."""
-    return ARRAYS | ({"posedirs": (36, "v", 3)} if "posedirs" in info["arrays"] else {})
+    """What to open of a `head` answer: `ARRAYS`, skin zones, correctives, and a FLAME model's pose correctives."""
+    more: dict[str, tuple[int | str, ...]] = {
+        "posedirs": (36, "v", 3), "zones": ("v", "z"), "correctives": ("c", "v", 3),
+    }  # fmt: skip
+    return ARRAYS | {name: shape for name, shape in more.items() if name in info["arrays"]}
 
 
 def build(
@@ -35,20 +38,22 @@ def build(
 ) -> tuple[bpy.types.Object, bpy.types.Object]:
     """(mesh object, armature object), linked to `collection`.
 
-    info: the `head` job's answer (name, topology_sha256, shape_names, materials, joint_names, parents).
+    info: the `head` job's answer (name, topology_sha256, shape_names, materials, joint_names, parents, zone_names).
     arrays: as in `ARRAYS`, engine axes, metres. faces -1 in the fourth column of a triangle.
     """
     name = label(info)
     mesh = bpy.data.meshes.new(name)
-    _geometry(mesh, arrays)
-    for spec in info["materials"]:
-        mesh.materials.append(materials.build(spec, name))
-    mesh.polygons.foreach_set("material_index", np.asarray(arrays["face_material"], np.int32))
+    _geometry(mesh, info, arrays)
     ob = bpy.data.objects.new(name, mesh)
     collection.objects.link(ob)
     _shape_keys(ob, info["shape_names"], arrays)
+    for material in materials.build_all(info, arrays, name, ob):
+        mesh.materials.append(material)
+    mesh.polygons.foreach_set("material_index", np.asarray(arrays["face_material"], np.int32))
     rig = armature.build(name, info, np.asarray(arrays["joints"]), collection)
     _skin(ob, rig, info["joint_names"], np.asarray(arrays["weights"]))
+    if "correctives" in arrays:
+        fixes.add(ob, rig, info["correctives"], np.asarray(arrays["correctives"]))
     if "posedirs" in arrays:
         correctives.add(ob, rig, np.asarray(arrays["posedirs"]))
         ob[FLAME_MARK] = str(info.get("flame_version", ""))
@@ -65,7 +70,7 @@ def label(info: Mapping[str, Any]) -> str:
     return "Head" if name == "default" else name
 
 
-def _geometry(mesh: bpy.types.Mesh, arrays: Mapping[str, np.ndarray]) -> None:
+def _geometry(mesh: bpy.types.Mesh, info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Vertices, polygons, UVs and painted colours, in the engine's order."""
     faces, uv_faces = np.asarray(arrays["faces"]), np.asarray(arrays["uv_faces"])
     points = to_blender(np.asarray(arrays["template"], np.float32))
@@ -86,6 +91,8 @@ def _geometry(mesh: bpy.types.Mesh, arrays: Mapping[str, np.ndarray]) -> None:
         layer.data.foreach_set("uv", np.asarray(arrays["uv"], np.float32)[uv_faces[used]].ravel())
     colours = np.ones((len(points), 4), np.float32)
     colours[:, :3] = arrays["albedo"]
+    if "zones" in arrays:
+        zone_attributes.write(mesh, arrays["template"], info["zone_names"], np.asarray(arrays["zones"]))
     mesh.color_attributes.new(materials.COLOUR_LAYER, "FLOAT_COLOR", "POINT").data.foreach_set("color", colours.ravel())
 
 

@@ -1,4 +1,7 @@
-"""Principled materials whose base colour comes from the mesh's painted vertex colours."""
+"""Surfaces of a head that the engine made: the painted vertex colours, and what each kind of flesh adds to them.
+
+A head whose engine sends no zones (see zone_attributes.py) has plain Principled materials.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +9,62 @@ from collections.abc import Mapping
 from typing import Any
 
 import bpy
+import numpy as np
+
+from . import eyes, mouth, skin, wrinkles
+from .shader_nodes import Graph, dress, principled
 
 COLOUR_LAYER = "albedo"
-# Principled sockets were renamed in 4.0; the first name that exists is used.
-SOCKETS = {
-    "subsurface": ("Subsurface Weight", "Subsurface"),
-    "specular": ("Specular IOR Level", "Specular"),
-    "roughness": ("Roughness",),
-    "alpha": ("Alpha",),
-}
-SKIN_RADIUS_M = (0.004, 0.0015, 0.0008)  # mean free path of red, green, blue light in skin
+SKIN, EYE, MOUTH = ("skin", "lips", "scalp"), ("sclera", "iris"), ("teeth", "gums", "tongue", "mouth")
 
 
 def build(spec: Mapping[str, Any], prefix: str) -> bpy.types.Material:
-    """spec: {"name", "base_color" linear RGB, "roughness", "subsurface", "alpha", "specular"}, all in [0, 1]."""
-    material = bpy.data.materials.new(f"{prefix} {spec['name']}")
-    colour = tuple(float(c) for c in spec["base_color"])[:3]
-    alpha = float(spec.get("alpha", 1.0))
-    material.diffuse_color = (*colour, alpha)
-    material.use_nodes = True
-    tree = material.node_tree
-    surface = next(node for node in tree.nodes if node.type == "BSDF_PRINCIPLED")
-    paint = tree.nodes.new("ShaderNodeVertexColor")
-    paint.layer_name = COLOUR_LAYER
-    paint.location = (surface.location.x - 300, surface.location.y)
-    surface.inputs["Base Color"].default_value = (*colour, 1.0)
-    tree.links.new(paint.outputs["Color"], surface.inputs["Base Color"])
-    for key, names in SOCKETS.items():
-        if key in spec:
-            socket = next(surface.inputs[name] for name in names if name in surface.inputs)
-            socket.default_value = float(spec[key])
+    """A plain one. spec: {"name", "base_color" linear RGB, "roughness", "subsurface", "alpha", "specular"}."""
+    material = _new(spec, prefix)
+    graph, surface = Graph(material.node_tree), principled(material.node_tree)
+    colour = graph.node("ShaderNodeVertexColor", layer_name=COLOUR_LAYER).outputs["Color"]
+    given = {name: float(spec[name]) for name in ("roughness", "specular", "alpha") if name in spec}
     if float(spec.get("subsurface", 0.0)) > 0:
-        _set_radius(surface)
-        if "Subsurface Color" in surface.inputs:  # 3.4 only: below 4.0 the subsurface had its own colour
-            tree.links.new(paint.outputs["Color"], surface.inputs["Subsurface Color"])
-    if alpha < 1 and hasattr(material, "blend_method"):
+        given |= {"subsurface": float(spec["subsurface"]), "radius_m": skin.RADIUS_M}
+    dress(graph, surface, colour=colour, **given)
+    graph.arrange()
+    if float(spec.get("alpha", 1.0)) < 1 and hasattr(material, "blend_method"):
         material.blend_method = "BLEND"
     return material
 
 
-def _set_radius(surface: bpy.types.Node) -> None:
-    surface.inputs["Subsurface Radius"].default_value = SKIN_RADIUS_M
-    if "Subsurface Scale" in surface.inputs:
-        surface.inputs["Subsurface Scale"].default_value = 1.0
+def _new(spec: Mapping[str, Any], prefix: str) -> bpy.types.Material:
+    material = bpy.data.materials.new(f"{prefix} {spec['name']}")
+    colour = tuple(float(c) for c in spec["base_color"])[:3]
+    material.diffuse_color = (*colour, float(spec.get("alpha", 1.0)))
+    material.use_nodes = True
+    principled(material.node_tree).inputs["Base Color"].default_value = (*colour, 1.0)
+    return material
+
+
+def build_all(
+    info: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str, ob: bpy.types.Object
+) -> list[bpy.types.Material]:
+    """The materials of a `head` answer, in their order. ob has its shape keys already: they deepen the wrinkles."""
+    specs: list[Mapping[str, Any]] = info["materials"]
+    if "zones" not in arrays:
+        return [build(spec, prefix) for spec in specs]
+    names = [str(spec["name"]) for spec in specs]
+    flesh = skin.build(prefix, wrinkles.build(prefix, ob), COLOUR_LAYER)
+    ball = eyes.build(prefix, *eyes.measure(arrays, list(info["zone_names"]), names))
+    out = []
+    for name, spec in zip(names, specs, strict=True):
+        if name not in SKIN + EYE + MOUTH:
+            out.append(build(spec, prefix))
+            continue
+        material = _new(spec, prefix)
+        graph, surface = Graph(material.node_tree), principled(material.node_tree)
+        if name in SKIN:
+            skin.dress_with(graph, surface, flesh)
+        elif name in EYE:
+            eyes.dress_with(graph, surface, ball)
+        else:
+            mouth.build(graph, surface, name, COLOUR_LAYER)
+        graph.arrange()
+        out.append(material)
+    return out

@@ -46,7 +46,7 @@ def channels(mesh: bpy.types.Object, shapes: np.ndarray, weights: np.ndarray, no
         block.data.foreach_set("co", rest + to_blender(np.asarray(shape, np.float32)).ravel())
         block.slider_min = float(min(weight.min(initial=0.0), 0.0))
         block.slider_max = float(max(weight.max(initial=0.0), 1e-3))
-        block.value = 0.0
+        block.value, block.mute = 0.0, False
         slack = max(TOLERANCE * float(np.ptp(weight)), 1e-6)
         out.append((key_path(name), 0, np.asarray(weight, np.float64), slack))
     remove(mesh, first=len(shapes))

@@ -93,6 +93,8 @@ def write(control: bpy.types.Object, take: TakeArrays, mode: str = "DENSE") -> l
     if character.rows_of(control):
         weights = {name: take.weights[:, i] for i, name in enumerate(take.shape_names)}
         curves, notes = character.channels(control, weights, take.contact, take.pose, SHAPE_TOLERANCE)
+        if take.residual is not None:
+            notes.append("What this performance does beyond shapes belongs to its own mesh, and is left out here")
     else:
         curves, notes = _own_head(mesh, take)
     held = held_indices(len(take.weights), {"TWOS": 2, "THREES": 3}.get(mode, 1), _closure(take))

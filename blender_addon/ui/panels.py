@@ -8,7 +8,7 @@ import bpy
 
 from ..convert.names import AU_NAMES, AUS, DIALS, EMOTIONS, LAYERS, SIDES
 from ..ops.tasks import board
-from ..scene import find, prompts, voice
+from ..scene import find, hair, prompts, voice, wrinkles
 from . import status
 
 
@@ -60,7 +60,15 @@ class SOLILOQUY_PT_head(_Panel, bpy.types.Panel):
         if control is not None:
             mesh = find.head_of(control)
             icon = "CHECKMARK" if mesh is not None else "ERROR"
-            column.label(text=mesh.name if mesh is not None else "no head", icon=icon)
+            row = column.row(align=True)
+            row.label(text=mesh.name if mesh is not None else "no head", icon=icon)
+            strands = hair.of_head(mesh)
+            if strands is not None:
+                row.operator("soliloquy.show_hair", icon="STRANDS", depress=hair.shown(strands))
+            if mesh is not None and wrinkles.ON in mesh:
+                row = column.row(align=True)
+                row.prop(mesh, f'["{wrinkles.ON}"]', text="Wrinkles")
+                row.prop(mesh, f'["{wrinkles.STRENGTH}"]', text="Depth")
         column.operator("soliloquy.add_head", icon="ADD")
         column.operator("soliloquy.use_character", icon="USER")
 
@@ -232,8 +240,10 @@ class SOLILOQUY_PT_generate(_Section, bpy.types.Panel):
         row.scale_y = 1.6
         row.operator("soliloquy.generate", icon="PLAY")
         control = find.active_control(context)
+        row = layout.row(align=True)
+        row.operator("soliloquy.load_take", icon="FILE_FOLDER")
         if control.get("take"):
-            layout.operator("soliloquy.clear", icon="TRASH")
+            row.operator("soliloquy.clear", icon="TRASH")
 
 
 class SOLILOQUY_PT_export(_Section, bpy.types.Panel):

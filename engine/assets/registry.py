@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class Entry:
     kind: "head", "speech", "motion", "avatar", "text", ... (free word, one per loader). interface: the version of the
     array layout that the loader expects. encoder: id of the speech encoder whose features a net wants, "" if none.
     topology_sha: `Head.topology_sha256` that the asset is tied to, "" if none. native_fps: of a motion system, or None.
-    supports: controls that a motion system obeys itself. recipe: how to make it again.
+    supports: controls that a motion system obeys itself. recipe: how to make it again. version, frozen: of a head that
+    other assets are tied to: what of it stays the same within this version, name -> sha256 (engine.head.frozen).
     """
 
     name: str
@@ -45,6 +46,8 @@ class Entry:
     supports: tuple[str, ...] = ()
     licence: str = ""
     recipe: str = ""
+    version: int = 0
+    frozen: dict[str, str] = field(default_factory=dict)
     folder: str = str(BUNDLED)
 
     @property

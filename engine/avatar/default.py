@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.avatar import strands
+from engine.avatar import hair, strands
 from engine.avatar.attach import attach, axes_from_normals, quaternions
 from engine.avatar.layout import as_planes
 from engine.avatar.sampling import spread
@@ -21,7 +21,7 @@ from engine.core.splats import Avatar
 
 Array = np.ndarray
 
-VERSION = 7  # part of the cache's name: raise it when the recipe changes
+VERSION = 8  # part of the cache's name: raise it when the recipe changes
 HARD = ("iris", "sclera", "teeth")
 UNDER_SKIN = (*HARD, "gums")
 # Radius (standard deviation) of a disc over the mean distance to its six neighbours: on skin, which stretches, and on
@@ -30,7 +30,8 @@ RADIUS_SKIN, RADIUS_HARD, THICKNESS, OPACITY = 0.76, 0.64, 0.14, 0.97
 # Metres: of skin; of hard things close under it; of surfaces that nobody sees. Those are sparse, and large discs of
 # them (the pocket between lips and gums) would poke through the skin.
 MAX_RADIUS, MAX_RADIUS_UNDER, MAX_RADIUS_HIDDEN = 0.006, 0.0012, 0.0005
-CROPPED = 0.13  # part of all Gaussians that are cropped hair, where the head has a scalp
+HAIRY = 0.22  # part of all Gaussians that lie along the scalp's hair, where the head has some
+CROPPED = 0.13  # part of all that are cropped hair, where a scalp is only painted
 
 
 def build_default_avatar(head: Head, count: int = 60_000, seed: int = 0) -> Avatar:
@@ -39,16 +40,20 @@ def build_default_avatar(head: Head, count: int = 60_000, seed: int = 0) -> Avat
         raise BadInput(f"an avatar of {count} Gaussians cannot cover a head; use at least 1000")
     rng = np.random.default_rng(seed)
     surface = Surface(head)
-    hairs = [strands.blades(head, count), strands.cropped(head, surface, int(CROPPED * count), rng)]
-    discs = _discs(head, surface, count - sum(map(len, hairs)), seed)
-    parts = [discs, *hairs]
+    parts = [strands.blades(head, count)]
+    grown = hair.scalp_hair(head, surface, int(HAIRY * count), seed)
+    parts.append(strands.cropped(head, surface, int(CROPPED * count), rng) if grown is None else grown[0])
+    parts.insert(0, _discs(head, surface, count - sum(map(len, parts)), seed))
 
     def joined(name: str) -> Array:
         return np.concatenate([getattr(part, name) for part in parts])
 
     triangle = joined("triangle")
     order = np.argsort(triangle, kind="stable")  # neighbours in memory are neighbours on the head
-    sh = surface.colours(triangle, joined("bary"), joined("tint"))[order]
+    plain = parts if grown is None else parts[:-1]
+    sh = np.concatenate(
+        [surface.colours(p.triangle, p.bary, p.tint) for p in plain] + ([] if grown is None else [grown[1]])
+    )[order]
     triangle = triangle[order].astype(np.int32)
     corners = head.template[head.triangles].astype(np.float64)
     local = attach(

@@ -17,8 +17,8 @@ from engine.core.splats import Avatar
 DEFAULT = "default"
 # Source files whose change makes another default avatar: its cache is named after their digest.
 _BUILDERS = (
-    "attach", "bind_kernels", "default", "files", "layout", "light", "raycast", "rotations", "sampling", "strands",
-    "surface",
+    "attach", "bind_kernels", "default", "files", "hair", "layout", "light", "raycast", "rotations", "sampling",
+    "strands", "surface", "../head/hair/grow", "../head/hair/library", "../head/hair/strands", "../head/hairline",
 )  # fmt: skip
 _KEPT = 6  # built avatars kept in the cache, newest first: one for each head in use
 

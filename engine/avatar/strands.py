@@ -1,4 +1,4 @@
-"""Long thin Gaussians: along a head's blades of hair (brows, lashes) and as cropped hair on its scalp."""
+"""Long thin Gaussians: along a head's hairs of geometry (brows, lashes), and as cropped hair on a painted scalp."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 
 from engine.avatar.surface import HAIR, Surface, material_ids
 from engine.core.anatomy import Head
+from engine.head.lashes import POINTS, RINGS, SIDES
 
 Array = np.ndarray
 
 # A hair is thinner than a pixel of most pictures, and the rasteriser widens it to one: less opacity keeps its weight.
 BLADE_WIDTH = 0.30  # of the blade's, as a standard deviation
-OPACITY = {"brow": 0.48, "lash": 0.13}
+OPACITY = {"brow": 0.48, "lash": 0.10}
 CROP_LENGTH, CROP_WIDTH, CROP_OPACITY = 0.0020, 0.00022, 0.45  # metres: standard deviations
 CROP_LIFT = 0.0008
 
@@ -36,13 +37,16 @@ class Strands:
 
 
 def blades(head: Head, count: int) -> Strands:
-    """Strands along the faces of brow and lash blades, three to a face (one if that took over 10 % of `count`).
+    """Strands along the faces of brow and lash hairs, three to a face, or one if that took over 10 % of `count`; along
+    fewer faces, and wider, if that did too.
 
     A blade's triangle runs from the middle of its shortest side to the opposite corner, its quad from the middle of one
     of its two short sides to the middle of the other.
     """
-    hair = np.flatnonzero(np.isin(head.face_material, material_ids(head, HAIR)))
+    hair = _one_side(head, np.flatnonzero(np.isin(head.face_material, material_ids(head, HAIR))))
     each = 3 if 3 * len(hair) < 0.1 * count else 1
+    every = max(1, -(-len(hair) * each // max(1, int(0.1 * count))))
+    hair = hair[::every]
     ends = _ends(head, hair)  # weights of the face's four corners
     faces = np.where(head.faces[hair] >= 0, head.faces[hair], head.faces[hair, :1])
     corners = head.template[faces].astype(np.float64)
@@ -54,7 +58,7 @@ def blades(head: Head, count: int) -> Strands:
     normal -= (normal * along).sum(1, keepdims=True) * along
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     area = 0.5 * np.linalg.norm(np.cross(corners[:, 2] - corners[:, 0], corners[:, 1] - corners[:, 0]), axis=1)
-    width = BLADE_WIDTH * 2 * area / length
+    width = BLADE_WIDTH * every * 2 * area / length
     scales = np.stack([0.55 * length / each, 0.5 * width, width], -1)
     t = ((np.arange(each) + 0.5) / each)[None, :, None]
     # Colour and binding use the face's first triangle; the fourth corner's share goes to its neighbour.
@@ -63,9 +67,21 @@ def blades(head: Head, count: int) -> Strands:
     first = np.searchsorted(head.triangle_face, hair).astype(np.int32)
     return Strands(
         np.repeat(first, each), ((1 - t) * weights[0][:, None] + t * weights[1][:, None]).reshape(-1, 3),
-        ((1 - t) * root[:, None] + t * tip[:, None]).reshape(-1, 3), np.repeat(_axes(along, normal), each, 0),
+        ((1 - t) * root[:, None] + t * tip[:, None]).reshape(-1, 3), np.repeat(axes_along(along, normal), each, 0),
         np.repeat(scales, each, 0), np.repeat([OPACITY[name] for name in names], each), np.ones(len(hair) * each),
     )  # fmt: skip
+
+
+def _one_side(head: Head, hair: Array) -> Array:
+    """The faces of hairs without the other sides of lashes that are tubes."""
+    lash = [rows for name, rows in head.parts.items() if name.startswith("lashes")]
+    tubes = np.zeros(len(head.template), bool)
+    for rows in lash:
+        tubes[rows] = len(rows) % POINTS == 0
+    on_tube = tubes[head.faces[hair, 0]]
+    if on_tube.sum() != SIDES * RINGS * (tubes.sum() // POINTS):
+        return hair
+    return np.concatenate([hair[~on_tube], hair[on_tube][::SIDES]])
 
 
 def _ends(head: Head, hair: Array) -> Array:
@@ -110,11 +126,11 @@ def cropped(head: Head, surface: Surface, count: int, rng: np.random.Generator) 
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
     scales = np.array([CROP_LENGTH, CROP_WIDTH, CROP_WIDTH]) * rng.uniform(0.7, 1.2, (count, 1))
     return Strands(
-        triangle.astype(np.int32), bary, points, _axes(along, np.cross(across, along)), scales,
+        triangle.astype(np.int32), bary, points, axes_along(along, np.cross(across, along)), scales,
         np.full(count, CROP_OPACITY), np.exp(rng.normal(-0.55, 0.45, count)),
     )  # fmt: skip
 
 
-def _axes(along: Array, normal: Array) -> Array:
+def axes_along(along: Array, normal: Array) -> Array:
     """Rotations [n, 3, 3] with columns along, normal and their cross product (det +1 for unit, orthogonal input)."""
     return np.stack([along, normal, np.cross(along, normal)], -1)

@@ -121,8 +121,8 @@ class Surface:
         sides = np.clip((np.abs(head.template[:, 0]) - 0.071) / 0.004, 0, 1)
         ear = sides * (head.template[:, 1] > middle[1] - 0.06)
         density = 0.7 + 1.7 * face + 3.2 * self.near_eyes(0.021) + 4.5 * self.near_mouth() + 1.5 * ear
-        density *= 1 - 0.3 * self.scalp
-        density *= (1 - 0.72 * bust) * (1 - 0.75 * mask(head, "mouth_inside") * (1 - self.near_mouth()))
+        density *= 1 - 0.7 * self.scalp  # hair covers it
+        density *= (1 - 0.72 * bust) * (1 - 0.55 * mask(head, "mouth_inside") * (1 - self.near_mouth()))
         for name, value in DENSITY.items():
             density[of_material(head, (name,)) > 0] = value
         # A rim where the bust is cut: small discs give it a clean edge.
@@ -137,7 +137,7 @@ class Surface:
         self.density = density * np.where(self.hidden, 0.06, 1.0)
         # None in the pocket between cheeks and gums: it lies a few millimetres under the skin, and shapes press it out.
         pocket = of_material(head, ("mouth", "gums")) * (1 - self._deeper_than(UNDER_CHEEK_M)) * self.hidden
-        self.density[pocket > 0.5] = 1e-4
+        self.density[pocket > 0.5] = 1e-6
         layer = np.full(len(head.faces), LAYERS.index("other"), np.uint8)
         layer[face[head.faces[:, 0]] > 0.25] = LAYERS.index("face")
         for name, materials in (("face", ("iris", "sclera", "lips", *HAIR)), ("inside_mouth", INSIDE)):
@@ -202,11 +202,11 @@ class Surface:
             normals = np.einsum("nk,nkc->nc", b, self.normals[index])
             gloss += self._catchlight(triangle[rows], normals)[:, None]
             seen = np.clip(linear_to_srgb(base[:, None] + gloss), 0, 1.2)
-            out[rows] = _fit(seen, normals, self.views)
+            out[rows] = fit_views(seen, normals, self.views)
         return out
 
 
-def _fit(colour: Array, normals: Array, views: Array) -> Array:
+def fit_views(colour: Array, normals: Array, views: Array) -> Array:
     """SH of degree 2 [n, 9, 3] for colours [n, j, 3] seen from `views` [j, 3]; views from behind hardly count.
 
     A Gaussian's direction runs from the camera to it, hence the minus. Ridge on the view-dependent part: few views see

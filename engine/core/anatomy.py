@@ -46,6 +46,9 @@ class Head:
     shape_expression [k, e], shape_pose [k, 15] (radians): FLAME parameters of each shape at weight 1, on heads whose
     expression basis is not their shapes by name (imported FLAME models); else without rows. Such a head's takes are
     FLAME parameters, its `shapes` what those do to first order.
+    correctives [c, v, 3] with `corrective_names`: offsets that answer mixes and turned eyes (lips that would pass
+    through each other, lids that would not meet); corrective_drive [c, k + c + 36 + 1]: corrective i counts
+    max(0, drive[i] . (shape weights, earlier correctives, R - I of neck, jaw, eyes, 1)) times. Without rows on others.
     """
 
     name: str
@@ -74,6 +77,9 @@ class Head:
     licence: str = ""
     shape_expression: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     shape_pose: np.ndarray = field(default_factory=lambda: np.zeros((0, 15), np.float32))
+    corrective_names: tuple[str, ...] = ()
+    correctives: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.float32))
+    corrective_drive: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     def __post_init__(self) -> None:
         v, f, k = len(self.template), len(self.faces), len(self.shape_names)
@@ -88,6 +94,9 @@ class Head:
             self.shape_expression.shape != (k, len(self.expression_names)) or self.shape_pose.shape != (k, 15)
         ):
             raise BadInput(f"head.shape_expression must be {[k, len(self.expression_names)]}, shape_pose {[k, 15]}")
+        c = len(self.corrective_names)
+        if c and (self.correctives.shape != (c, v, 3) or self.corrective_drive.shape != (c, k + c + 37)):
+            raise BadInput(f"head.correctives must be {[c, v, 3]}, corrective_drive {[c, k + c + 37]}")
         if self.faces.max(initial=-1) >= v or not np.isfinite(self.template).all():
             raise BadInput(f"head '{self.name}' has faces beyond its {v} vertices or coordinates that are not finite")
 

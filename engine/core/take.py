@@ -41,6 +41,8 @@ class Take:
     au [t, 18, 2]; arkit [t, 52]; extra [t, k] with `extra_names`; all float32, nominally [0, 1].
     drive: what appearance nets need: "emotion" [t, 14], "intensity" [t], "va" [t, 2], "au_final" [t, 18, 2],
     "audio" [t, d]; and what other characters need: "contact" [t, 3] in [0, 1]: lips together, lip on teeth, voice.
+    offsets [t, v, 3] metres: what authority "vertices" adds to the posed shapes; residual_shapes [k, v, 3] metres with
+    residual_weights [t, k]: the same before the joints turn, as few shapes. Either, both or neither.
     residual_mm: largest distance of each derived form from the authority, by name.
     meta: head, topology_sha256, audio_sha256, controls_digest, system, checkpoint_sha256, seed, obeyed,
     applied_after, versions, native_fps.
@@ -56,6 +58,8 @@ class Take:
     authority: str = "arkit"
     drive: dict[str, np.ndarray] = field(default_factory=dict)
     offsets: np.ndarray | None = None
+    residual_shapes: np.ndarray | None = None
+    residual_weights: np.ndarray | None = None
     gaussians: dict[str, np.ndarray] | None = None
     residual_mm: dict[str, float] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +77,22 @@ class Take:
             raise BadInput(f"take.flame.pose must be [{t}, 15], got {list(self.flame.pose.shape)}")
         if self.authority not in AUTHORITIES:
             raise BadInput(f"take.authority must be one of {AUTHORITIES}, got {self.authority!r}")
+        self._check_residual(t)
+
+    def _check_residual(self, t: int) -> None:
+        if self.offsets is not None and (self.offsets.ndim != 3 or self.offsets.shape[::2] != (t, 3)):
+            raise BadInput(f"take.offsets must be [{t}, v, 3], got {list(self.offsets.shape)}")
+        shapes, weights = self.residual_shapes, self.residual_weights
+        if shapes is None and weights is None:
+            return
+        if shapes is None or weights is None:
+            raise BadInput("take.residual_shapes and take.residual_weights go together")
+        if shapes.ndim != 3 or shapes.shape[2] != 3 or weights.shape != (t, len(shapes)):
+            raise BadInput(
+                f"residual weights {list(weights.shape)} do not fit shapes {list(shapes.shape)} of {t} frames"
+            )
+        if not (np.isfinite(shapes).all() and np.isfinite(weights).all()):
+            raise BadInput("the take's residual shapes hold values that are not finite")
 
     def __len__(self) -> int:
         return len(self.arkit)

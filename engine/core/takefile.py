@@ -13,6 +13,7 @@ from engine.core.files import read_archive, write_archive
 from engine.core.take import FlameTrack, Take
 
 KIND, FORMAT = "take", 1
+_LEFT_OVER = ("offsets", "residual_shapes", "residual_weights")
 _FLAME = ("shape", "expression", "pose", "translation", "eyelids")
 
 
@@ -25,8 +26,9 @@ def write_take(path: str | os.PathLike[str], take: Take) -> None:
     }
     arrays |= {f"flame.{name}": np.asarray(getattr(take.flame, name), np.float32) for name in _FLAME}
     arrays |= {f"drive.{k}": v.astype(np.float16 if k == "audio" else np.float32) for k, v in take.drive.items()}
-    if take.offsets is not None:
-        arrays["offsets"] = take.offsets
+    for name in _LEFT_OVER:
+        if (value := getattr(take, name)) is not None:
+            arrays[name] = np.asarray(value, np.float32)
     arrays |= {f"gaussians.{k}": v for k, v in (take.gaussians or {}).items()}
     meta = {
         "fps": [take.fps.numerator, take.fps.denominator],
@@ -63,7 +65,7 @@ def _assemble(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Take:
         flame=FlameTrack(meta["flame_version"], **{name: arrays[f"flame.{name}"] for name in _FLAME}),
         authority=meta["authority"],
         drive=group("drive."),
-        offsets=arrays.get("offsets"),
+        **{name: arrays.get(name) for name in _LEFT_OVER},
         gaussians=group("gaussians.") or None,
         residual_mm=dict(meta["residual_mm"]),
         meta=dict(meta["meta"]),

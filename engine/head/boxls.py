@@ -32,22 +32,23 @@ def solve_box_reference(normal: np.ndarray, right: np.ndarray, upper: float = 1.
 
 def solve_box(
     normal: np.ndarray, right: np.ndarray, smooth: float = 0.0, sparse: float = 0.0, upper: float = 1.0,
-    sweeps: int = SWEEPS,
+    sweeps: int = SWEEPS, start: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Weights [t, k] in [0, upper] of normal matrix A [k, k] and right sides b [t, k].
 
     smooth: stiffness between neighbouring frames, sparse: price of a weight, both as parts of the diagonal of A. A
-    shape without extent (zero diagonal) keeps weight 0. Raises BadInput for shapes that do not fit or
-    values not finite.
+    shape without extent (zero diagonal) keeps weight 0. start [t, k]: a solution that is nearly right. Raises BadInput
+    for shapes that do not fit or values not finite.
     """
     normal, right = np.ascontiguousarray(normal, np.float64), np.ascontiguousarray(right, np.float64)
     if normal.ndim != 2 or right.ndim != 2 or normal.shape != (right.shape[1], right.shape[1]):
         raise BadInput(f"normal matrix {list(normal.shape)} and right sides {list(right.shape)} do not fit together")
     if not (np.isfinite(normal).all() and np.isfinite(right).all()):
         raise BadInput("the vertices to fit hold values that are not finite")
-    weights = np.zeros_like(right)
+    weights = np.zeros_like(right) if start is None else np.array(start, np.float64)
     if right.size:
-        _kernel()(normal, right, weights, float(smooth), float(sparse), float(upper), int(sweeps), TOLERANCE)
+        warm = start is not None
+        _kernel()(normal, right, weights, float(smooth), float(sparse), float(upper), int(sweeps), TOLERANCE, warm)
     return weights
 
 
@@ -89,10 +90,13 @@ def _kernel() -> Callable[..., Any]:
         upper: float,
         sweeps: int,
         least: float,
+        warm: bool,
     ) -> None:
         frames = b.shape[0]
-        for t in range(frames):  # every frame by itself, warm from the one before
-            if t > 0:
+        for t in range(frames):  # every frame by itself, from the one before unless there is something better
+            if warm and smooth > 0:
+                break
+            if t > 0 and not warm:
                 w[t] = w[t - 1]
             for _ in range(sweeps):
                 if frame(a, b, w, t, 0.0, sparse, upper) < least:

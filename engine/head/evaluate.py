@@ -9,23 +9,27 @@ import numpy as np
 
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
-from engine.core.names import ARKIT, EXTRA
-from engine.head import lbs
+from engine.core.names import ARKIT, EXTRA, JOINTS
+from engine.head import lbs, respond
 
 _POSE = 15
+_JAW = JOINTS.index("jaw")
 _BLOCK = 64  # frames per product: the block of vertices stays in the second-level cache's reach
 
 
 @dataclass(frozen=True)
 class _Plan:
     """What a head's fast path needs again and again. shapes [k, v * 3]; columns: which of the 36 pose features do
-    anything; posedirs [c, v, 3] their directions; joints [5, 3] of the template; weights [v, 5]."""
+    anything; posedirs [c, v, 3] their directions; joints [5, 3] of the template; weights [v, 5]; fixed [r]: vertices
+    that correctives move; fixes [c, r * 3]: by how much."""
 
     shapes: np.ndarray
     columns: np.ndarray
     posedirs: np.ndarray
     joints: np.ndarray
     weights: np.ndarray
+    fixed: np.ndarray
+    fixes: np.ndarray
 
 
 _plans: dict[int, _Plan] = {}
@@ -36,12 +40,16 @@ def _plan(head: Head) -> _Plan:
     plan = _plans.get(id(head))
     if plan is None:
         columns = np.flatnonzero(head.posedirs.any((0, 1)))
+        fixes = head.correctives[: len(head.corrective_names)]
+        fixed = np.flatnonzero(fixes.any((0, 2)))
         plan = _plans[id(head)] = _Plan(
             np.ascontiguousarray(head.shapes, np.float32).reshape(len(head.shape_names), -1),
             columns,
             np.ascontiguousarray(np.moveaxis(head.posedirs[:, :, columns], -1, 0), np.float32),
             head.joint_regressor.astype(np.float64) @ head.template,
             np.ascontiguousarray(head.weights, np.float32),
+            fixed,
+            np.ascontiguousarray(fixes[:, fixed], np.float32).reshape(len(fixes), 3 * len(fixed)),
         )
         weakref.finalize(head, _plans.pop, id(head), None)
     return plan
@@ -92,9 +100,10 @@ def vertices(
 ) -> np.ndarray:  # fmt: skip
     """Vertices [t, v, 3] float32 in metres of a head driven by ARKit weights.
 
-    arkit [t, 52] and extra [t, 7] weigh the shapes linearly (jawOpen among them), then pose [t, 15] (root, neck, jaw,
-    eye left, eye right; axis-angle, radians) turns the joints and translation [t, 3] (metres) moves the whole. The jaw
-    joint should be 0 here: jawOpen opens the mouth. identity [i] weighs head.identity and is folded into the template.
+    arkit [t, 52] and extra [t, 7] weigh the shapes linearly (jawOpen among them), the head's correctives answer them,
+    then pose [t, 15] (root, neck, jaw, eye left, eye right; axis-angle, radians) turns the joints and translation
+    [t, 3] (metres) moves the whole. The jaw joint should be 0 here: jawOpen opens the mouth. identity [i] weighs
+    head.identity and is folded into the template.
     """
     weights = shape_weights(head, arkit, extra)
     frames = len(weights)
@@ -104,16 +113,20 @@ def vertices(
     out = np.empty((frames, *template.shape), np.float32)
     used = np.flatnonzero(weights.any(0))
     matrix = plan.shapes if len(used) == len(plan.shapes) else plan.shapes[used]
-    transforms = None
+    transforms = turn = None
     if pose is not None:
+        turn = pose_features(pose)
         joints = plan.joints if identity is None else head.joint_regressor.astype(np.float64) @ template
         transforms = lbs.joint_transforms(joints[None], pose, head.parents)
     for at in range(0, frames, _BLOCK):
         block = out[at : at + _BLOCK]
         np.matmul(weights[at : at + _BLOCK, used], matrix, out=block.reshape(len(block), -1))
         block += template
-        if transforms is not None and pose is not None:
-            _correct(head, block, pose[at : at + _BLOCK])
+        rows = slice(at, at + _BLOCK)
+        if len(plan.fixed):
+            _fix(head, block, weights[rows], None if turn is None else turn[rows])
+        if transforms is not None and turn is not None:
+            _correct(head, block, turn[rows])
             lbs.skin(block, transforms[at : at + _BLOCK], plan.weights)
     return _place(out, translation)
 
@@ -127,8 +140,11 @@ def vertices_reference(
     template = _template(head, identity)
     out = template + np.einsum("tk,kvc->tvc", weights, head.shapes.astype(np.float64))
     checked = _checked_pose(pose, len(weights))
-    if checked is not None:
-        _correct(head, out, checked)
+    turn = None if checked is None else pose_features(checked)
+    if len(head.corrective_names):
+        out += np.einsum("tk,kvc->tvc", respond.responses_reference(head, weights, turn), head.correctives)
+    if checked is not None and turn is not None:
+        _correct(head, out, turn)
         joints = head.joint_regressor.astype(np.float64) @ template
         out = lbs.skin_reference(out, lbs.joint_transforms(joints[None], checked, head.parents), head.weights)
     return _place(out, translation)
@@ -146,10 +162,13 @@ def flame_vertices(head: Head, shape: np.ndarray | None, expression: np.ndarray,
     posed = _checked_pose(pose, len(expression))
     basis = head.expression.astype(np.float64).reshape(-1, len(head.expression_names))
     out = _template(head, shape) + (expression @ basis.T).reshape(-1, *head.template.shape)
-    if posed is None:
-        return out
     joints = np.matmul(head.joint_regressor.astype(np.float64), out)
-    _correct(head, out, posed)
+    turn = None if posed is None else pose_features(posed)
+    if len(head.corrective_names):
+        _fix(head, out, _weights_of_flame(head, expression, posed), turn, None if posed is None else posed[:, 6:9])
+    if posed is None or turn is None:
+        return out
+    _correct(head, out, turn)
     return lbs.skin_reference(out, lbs.joint_transforms(joints, posed, head.parents), head.weights)
 
 
@@ -169,10 +188,62 @@ def _template(head: Head, identity: np.ndarray | None) -> np.ndarray:
     return template + head.identity[:, :, : len(identity)].astype(np.float64) @ identity
 
 
-def _correct(head: Head, points: np.ndarray, pose: np.ndarray) -> None:
-    """Add the pose correctives for pose [t, 15] to points [t, v, 3], in place; joints that do not turn cost nothing."""
-    plan = _plan(head)
+def pose_features(pose: np.ndarray) -> np.ndarray:
+    """[t, 36] entries of R - I of neck, jaw, left and right eye (nine each, row by row) of pose [t, 15]."""
     turn = lbs.rodrigues_reference(pose.reshape(len(pose), -1, 3)[:, 1:]) - np.eye(3)
-    feature = turn.reshape(len(pose), -1)[:, plan.columns].astype(points.dtype)
+    return turn.reshape(len(pose), -1)
+
+
+def _correct(head: Head, points: np.ndarray, turn: np.ndarray) -> None:
+    """Add the pose correctives for features turn [t, 36] to points [t, v, 3], in place; joints that do not turn cost
+    nothing."""
+    plan = _plan(head)
+    feature = turn[:, plan.columns].astype(points.dtype)
     for k in np.flatnonzero(feature.any(0)):
         points += feature[:, k, None, None] * plan.posedirs[k]
+
+
+def shape_offsets(head: Head, weights: np.ndarray, pose: np.ndarray | None = None) -> np.ndarray:
+    """[t, v, 3] float32 metres before skinning: shapes at weights [t, k] with the correctives that answer them and the
+    turned joints of pose [t, 15]."""
+    weights = np.asarray(weights, np.float32)
+    out = (weights @ _plan(head).shapes).reshape(len(weights), *head.template.shape)
+    if len(head.corrective_names):
+        checked = _checked_pose(pose, len(weights))
+        _fix(head, out, weights, None if checked is None else pose_features(checked))
+    return out
+
+
+def _fix(
+    head: Head, points: np.ndarray, weights: np.ndarray, turn: np.ndarray | None, jaw: np.ndarray | None = None
+) -> None:
+    """Add the head's correctives to points [t, v, 3], in place. weights [t, k] of its shapes, turn [t, 36] or None.
+
+    jaw [t, 3]: turn of the jaw joint that skinning is going to apply; correctives are made for a jaw that shapes open.
+    """
+    plan = _plan(head)
+    active = respond.responses(head, weights, turn)
+    used = np.flatnonzero(active.any(0))
+    if len(used):
+        moved = (active[:, used].astype(points.dtype) @ plan.fixes[used]).reshape(len(points), -1, 3)
+        if jaw is not None and jaw.any():
+            share = head.weights[plan.fixed, _JAW, None, None].astype(np.float64)
+            blend = share * (lbs.rodrigues_reference(jaw)[:, None] - np.eye(3)) + np.eye(3)
+            moved = np.linalg.solve(blend, moved[..., None])[..., 0]
+        points[:, plan.fixed] += moved
+
+
+def _weights_of_flame(head: Head, expression: np.ndarray, pose: np.ndarray | None) -> np.ndarray:
+    """[t, k] weights of the head's shapes that expression [t, e] and the jaw of pose [t, 15] stand for."""
+    weights = np.zeros((len(expression), len(head.shape_names)))
+    for column, name in enumerate(head.expression_names):
+        if name in head.shape_index:
+            weights[:, head.shape_index[name]] = expression[:, column]
+    if (
+        pose is not None
+        and head.jaw_open_rad
+        and "jawOpen" in head.shape_index
+        and "jawOpen" not in head.expression_names
+    ):
+        weights[:, head.shape_index["jawOpen"]] = pose[:, 6] / head.jaw_open_rad
+    return weights

@@ -18,8 +18,9 @@ _ARRAYS = (
     "template", "faces", "uv", "uv_faces", "face_material", "albedo", "shapes", "identity", "expression",
     "posedirs", "joint_regressor", "weights", "lip_pairs",
 )  # fmt: skip
-_OPTIONAL = ("shape_expression", "shape_pose")  # only FLAME models have them
+_OPTIONAL = ("shape_expression", "shape_pose", "correctives", "corrective_drive")  # the first two: FLAME models alone
 _GROUPS = ("landmarks", "masks", "parts")
+_LATER: dict[str, Any] = {"corrective_names": ()}  # plain fields that earlier files lack
 _PLAIN = tuple(f.name for f in fields(Head) if f.name not in (*_ARRAYS, *_OPTIONAL, *_GROUPS, "materials"))
 
 
@@ -50,6 +51,7 @@ def read_head(path: str | os.PathLike[str]) -> Head:
         materials = tuple(
             Material(**{**m, "base_color": tuple(float(c) for c in m["base_color"])}) for m in meta["materials"]
         )
+        meta = _LATER | meta
         plain = {name: tuple(v) if isinstance(v := meta[name], list) else v for name in _PLAIN}
         kept, columns = arrays["posedirs"], arrays["posedirs_columns"]
         arrays["posedirs"] = np.zeros((*kept.shape[:2], _POSE_FEATURES), np.float32)

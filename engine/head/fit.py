@@ -10,7 +10,7 @@ import time
 import weakref
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,13 +20,17 @@ from engine.core.names import ARKIT, ARKIT_INDEX, AUS, EXTRA, JOINTS, SIDES
 from engine.core.progress import SILENT, Reporter
 from engine.core.take import FlameTrack, Take
 from engine.core.units import MM
-from engine.head import action_units, evaluate
+from engine.head import action_units, evaluate, respond
 from engine.head.boxls import solve_box
 from engine.head.unpose import STILL_M, Pose, find_pose, offsets
+
+if TYPE_CHECKING:
+    from engine.head.residual import Residual
 
 # Parts of a shape's own stiffness: enough to settle weights that the mesh does not decide, too little to be seen
 # (in-span motion stays within a few hundredths of a millimetre).
 SMOOTH, SPARSE = 1e-3, 1e-5
+SETTLING, SETTLED = 6, 2e-3  # rounds at most, and the change of a corrective (centimetres) that ends them
 BLOCK = 64
 
 
@@ -122,10 +126,28 @@ def fit_sequence(
         part = Pose(where.pose[at : at + BLOCK], where.translation[at : at + BLOCK])
         moved = offsets(head, verts[at : at + BLOCK], part, it.rows)
         right[at : at + BLOCK] = moved.reshape(len(moved), -1) @ it.basis.T
-    weights = solve_box(it.normal, right, smooth, sparse, upper).astype(np.float32)
+    weights = _settled(head, it, right, where, (smooth, sparse, upper))
     error = _error(head, verts, weights, where)
     report.step("fit", len(verts), len(verts))
     return Fit(weights, where.pose, where.translation, error, time.perf_counter() - start)
+
+
+def _settled(
+    head: Head, it: _Normal, right: np.ndarray, where: Pose, options: tuple[float, float, float]
+) -> np.ndarray:
+    """Weights [t, k] float32 of the normal equations' right side [t, k], on heads whose correctives add to the shapes:
+    what they add is taken off and the rest solved again until it settles."""
+    if not len(head.corrective_names):
+        return solve_box(it.normal, right, *options).astype(np.float32)
+    moved = head.correctives[:, it.rows].reshape(len(head.correctives), -1).astype(np.float64) @ it.basis.T
+    turn = evaluate.pose_features(where.pose)
+    weights, active = np.zeros(right.shape), np.zeros((len(right), len(head.corrective_names)))
+    for k in range(SETTLING):
+        before, active = active, respond.responses(head, weights, turn)
+        if k > 0 and np.abs(active - before).max(initial=0) < SETTLED:
+            break
+        weights = solve_box(it.normal, right - active @ moved, *options, start=weights if k else None)
+    return weights.astype(np.float32)
 
 
 def channels(head: Head, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,8 +193,13 @@ def action_units_of(arkit: np.ndarray, extra: np.ndarray) -> np.ndarray:
     return found.reshape(-1, len(AUS), len(SIDES)).astype(np.float32)
 
 
-def take_of(head: Head, fit: Fit, fps: Fraction, first_frame: int = 1, source: str = "") -> Take:
-    """The fit as a take: authority "arkit", or "flame" on a FLAME model. source: name of the sequence, for its meta."""
+def take_of(
+    head: Head, fit: Fit, fps: Fraction, first_frame: int = 1, source: str = "", residual: Residual | None = None
+) -> Take:
+    """The fit as a take: authority "arkit", or "flame" on a FLAME model. source: name of the sequence, for its meta.
+
+    With residual shapes the authority is "vertices": they are part of the take, and play with it.
+    """
     arkit, extra = channels(head, fit.weights)
     if fit.expression is not None:
         expression, pose = fit.expression, fit.pose
@@ -188,8 +215,13 @@ def take_of(head: Head, fit: Fit, fps: Fraction, first_frame: int = 1, source: s
     )  # fmt: skip
     return Take(
         fps=fps, first_frame=first_frame, au=action_units_of(arkit, extra), arkit=arkit, extra=extra, flame=flame,
-        authority="arkit" if fit.expression is None else "flame",
-        residual_mm={"sequence": round(float(fit.error[:, 1].max()), 4)},
+        authority="flame" if fit.expression is not None else "arkit" if residual is None else "vertices",
+        residual_shapes=None if residual is None else residual.shapes,
+        residual_weights=None if residual is None else residual.weights,
+        residual_mm={
+            "sequence": round(float(fit.error[:, 1].max()), 4),
+            **({} if residual is None else {"residual": residual.error_mm}),
+        },
         meta={
             "head": head.name, "topology_sha256": head.topology_sha256, "system": "fit", "sequence": source,
             "seed": 0, "native_fps": float(fps),

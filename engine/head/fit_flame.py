@@ -16,12 +16,13 @@ from engine.core.anatomy import Head
 from engine.core.names import JOINTS
 from engine.core.progress import SILENT, Reporter
 from engine.core.units import MM
-from engine.head import evaluate, lbs
+from engine.head import lbs
 from engine.head.fit import BLOCK, Fit
 from engine.head.unpose import Pose, offsets, unskin
 
 ROUNDS = 30
-ANEW = (0, 1, 2, 4, 8, 16)  # rounds that take new derivatives
+STRIDE = 8  # frames solved from nothing; the others begin between their answers
+ANEW = (0, 2, 6, 16)  # rounds that take new derivatives
 SAMPLE, PER_JOINT = 320, 30  # vertices that the turns are found on
 RIDGE = 1e-7  # part of the mean diagonal: settles expressions that the mesh does not decide
 FIRM = 1e-6  # the same for turns; the root is held more, because the neck can do all it does but for the bust
@@ -75,18 +76,21 @@ def fit_flame(head: Head, verts: np.ndarray, report: Reporter = SILENT) -> Fit:
     start = time.perf_counter()
     part = _Part(head, _sample(head))
     pose, translation, expression = (np.zeros((len(verts), n)) for n in (15, 3, len(head.expression_names)))
+    first = _outline(part, verts, report)
     for at in range(0, len(verts), BLOCK):
         block = slice(at, at + BLOCK)
         points = verts[block, part.rows].astype(np.float64)
-        pose[block], translation[block], expression[block] = _turns(part, points, report, at, len(verts))
+        found = _turns(part, points, first[block], report, at, len(verts))
+        pose[block], translation[block], expression[block] = found
     _finish(head, verts, pose, translation, expression)
     weights = _weights(head, expression, pose)
     fit = Fit(weights, pose, translation, np.zeros((len(verts), 2)), 0.0, expression.astype(np.float32))
     error = np.empty((len(verts), 2))
     for at in range(0, len(verts), BLOCK):
         block = slice(at, at + BLOCK)
-        shown = evaluate.flame_vertices(head, None, expression[block], pose[block]) + translation[block, None]
-        distance = np.linalg.norm(shown - verts[block], axis=2) * MM
+        away = shown(head, expression[block], pose[block], translation[block])
+        away -= verts[block]
+        distance = np.sqrt(np.einsum("tvc,tvc->tv", away, away)) * MM
         error[block, 0], error[block, 1] = distance.mean(1), distance.max(1)
     report.step("fit", len(verts), len(verts))
     return dataclasses.replace(fit, error=error, seconds=time.perf_counter() - start)
@@ -103,12 +107,39 @@ def _sample(head: Head) -> np.ndarray:
     return np.unique(np.concatenate(rows))
 
 
+def shown(head: Head, expression: np.ndarray, pose: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """[t, v, 3] float32: `evaluate.flame_vertices` of an imported model, compiled skinning on float32."""
+    basis = np.ascontiguousarray(head.expression, np.float32).reshape(-1, len(head.expression_names))
+    out = (expression.astype(np.float32) @ basis.T).reshape(len(expression), *head.template.shape)
+    out += head.template
+    joints = np.matmul(head.joint_regressor.astype(np.float64), out)
+    turn = lbs.rodrigues_reference(pose.reshape(len(pose), -1, 3)[:, 1:]) - np.eye(3)
+    directions = head.posedirs.astype(np.float32).reshape(-1, head.posedirs.shape[2])
+    out += (turn.reshape(len(pose), -1).astype(np.float32) @ directions.T).reshape(out.shape)
+    lbs.skin(out, lbs.joint_transforms(joints, pose, head.parents), head.weights)
+    out += translation[:, None].astype(np.float32)
+    return out
+
+
+def _outline(part: _Part, verts: np.ndarray, report: Reporter) -> np.ndarray:
+    """[t, 18] first guess of turns and translation: every STRIDE-th frame solved, straight lines between."""
+    at = np.unique(np.r_[np.arange(0, len(verts), STRIDE), len(verts) - 1])
+    state = np.empty((len(at), 18))
+    for k in range(0, len(at), BLOCK):
+        rows = at[k : k + BLOCK]
+        points = verts[rows][:, part.rows].astype(np.float64)
+        pose, translation, _ = _turns(part, points, np.zeros((len(rows), 18)), report, 0, len(verts))
+        state[k : k + BLOCK] = np.c_[pose, translation]
+    frames = np.arange(len(verts))
+    return np.stack([np.interp(frames, at, column) for column in state.T], 1)
+
+
 def _turns(
-    part: _Part, points: np.ndarray, report: Reporter, done: int, total: int
+    part: _Part, points: np.ndarray, first: np.ndarray, report: Reporter, done: int, total: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(pose [t, 15], translation [t, 3], expression [t, e]) of points [t, n, 3]."""
+    """(pose [t, 15], translation [t, 3], expression [t, e]) of points [t, n, 3], from a first guess [t, 18] on."""
     t = len(points)
-    state = np.zeros((t, 18))
+    state = first.copy()
     expression = np.zeros((t, len(part.expression)))
     hold = np.full(18, FIRM)
     hold[:3] = ROOT_FIRM
@@ -126,7 +157,9 @@ def _turns(
             break
         if number in ANEW:  # between, the last derivatives serve again: steps are cheap, derivatives are not
             columns = _derivatives(part, points, state, expression, rest, report)
-            normal = columns @ np.swapaxes(columns, 1, 2)
+            # Less what the expression can do instead: the product with the projected columns, without making them.
+            share = columns @ part.expression.T
+            normal = columns @ np.swapaxes(columns, 1, 2) - share @ part.inverse @ np.swapaxes(share, 1, 2)
             scale = np.einsum("tkk->t", normal) / 18
             normal += scale[:, None, None] * np.diag(hold)
         right = (columns @ left[..., None])[..., 0] + scale[:, None] * hold * state
@@ -137,17 +170,15 @@ def _turns(
 def _derivatives(
     part: _Part, points: np.ndarray, state: np.ndarray, expression: np.ndarray, rest: np.ndarray, report: Reporter
 ) -> np.ndarray:
-    """[t, 18, n * 3]: how the rest changes with each turn and shift, less what the expression can do instead."""
-    columns = np.empty((18, *rest.shape))
+    """[t, 18, n * 3]: how the rest changes with each turn and shift."""
+    columns = np.empty((len(rest), 18, rest.shape[1]))
     for k in range(18):
         report.check()
         step = state.copy()
         size = STEP if k < 15 else 0.1 * STEP
         step[:, k] += size
-        columns[k] = (part.rest(points, step[:, :15], step[:, 15:], expression) - rest) / size
-    flat = columns.reshape(18 * len(state), -1)
-    columns -= (part.solve(flat) @ part.expression).reshape(columns.shape)
-    return np.ascontiguousarray(np.moveaxis(columns, 0, 1))
+        columns[:, k] = (part.rest(points, step[:, :15], step[:, 15:], expression) - rest) / size
+    return columns
 
 
 def _finish(head: Head, verts: np.ndarray, pose: np.ndarray, translation: np.ndarray, expression: np.ndarray) -> None:

@@ -1,20 +1,26 @@
-"""Brows and lashes as small tapered blades of geometry that move with the skin below them."""
+"""Brows as flat tapered hairs of geometry that lie on the skin and move with it; lashes are in `lashes`."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from engine.head.lashes import lashes
 from engine.head.mesh import Follow, Piece, vertex_normals
+from engine.head.transfer.surface import Surface as Nearest
 
-BROW_HAIRS = 230  # per side
-BROW_RGB = np.array([0.030, 0.018, 0.011])
-LASH_RGB = np.array([0.012, 0.008, 0.006])
+__all__ = ["Surface", "brow", "brow_points", "brow_strength", "lashes", "mirrored_piece", "other_name"]
+
+BROW_HAIRS = 340  # per side
+BROW_POINTS = 4  # along a hair
+BROW_RGB = np.array([0.034, 0.020, 0.012])
 # Left brow as seen from the front: offsets from the eye's centre in millimetres, from the nose outwards, and the
 # half height of the brow there.
 BROW_LINE = np.array([(-15.0, 16.4), (-7.5, 18.2), (2.0, 20.0), (10.5, 20.4), (17.0, 18.6), (22.8, 15.0)]) * 1e-3
-BROW_HALF = np.array([3.0, 3.5, 3.2, 2.7, 1.8, 0.7]) * 1e-3
-# Direction in which hairs grow there: up at the nose, along the brow in the middle, down at the tail.
-BROW_LEAN = np.radians([66.0, 38.0, 16.0, -2.0, -24.0, -40.0])
+BROW_HALF = np.array([3.2, 3.9, 3.7, 3.1, 2.1, 0.8]) * 1e-3
+# Direction in which hairs grow there: up at the nose, along the brow in the middle, down at the tail; and how far they
+# turn from root to tip.
+BROW_LEAN = np.radians([70.0, 47.0, 28.0, 8.0, -15.0, -34.0])
+BROW_BEND = np.radians([-30.0, -32.0, -28.0, -22.0, -16.0, -10.0])
 
 
 def brow_points(eye: np.ndarray, u: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -63,97 +69,91 @@ class Surface:
         return index, weight
 
 
-def _blades(
-    root: np.ndarray, middle: np.ndarray, tip: np.ndarray, out: np.ndarray, width: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Blades [5 n] vertices (root pair, middle pair, tip) and faces: one quad and one triangle each.
+def ribbons(spine: np.ndarray, out: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flat tapered hairs: vertices [n (2 k - 1), 3] (a pair at each of the k - 1 first points, then the tip) and faces.
 
-    root, middle, tip [n, 3]; out [n, 3]: which way the blade's flat side looks; width [n] at the root, metres.
+    spine [n, k, 3]: points along each hair; out [n, k, 3]: which way its flat side looks; width [n] metres at the root.
     """
-    side = np.cross(middle - root, out)
-    side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12)
-    half = 0.5 * width[:, None] * side
-    points = np.stack([root - half, root + half, middle + 0.8 * half, middle - 0.8 * half, tip], 1)
-    first = 5 * np.arange(len(root))[:, None]
-    quad = first + np.array([[0, 1, 2, 3]])
-    triangle = np.concatenate([first + np.array([[3, 2, 4]]), np.full((len(root), 1), -1)], 1)
-    return points.reshape(-1, 3), np.concatenate([quad, triangle])
+    n, k = spine.shape[:2]
+    side = np.cross(np.gradient(spine, axis=1), out)
+    side /= np.maximum(np.linalg.norm(side, axis=2, keepdims=True), 1e-12)
+    taper = 1 - 0.8 * (np.arange(k) / (k - 1)) ** 2
+    half = (0.5 * width[:, None] * taper)[..., None] * side
+    pairs = np.stack([spine - half, spine + half], 2)[:, :-1].reshape(n, -1, 3)
+    points = np.concatenate([pairs, spine[:, -1:]], 1)
+    low = 2 * np.arange(k - 2)[:, None]
+    quads = low + np.array([[0, 1, 3, 2]])
+    tip = np.array([[2 * k - 4, 2 * k - 3, 2 * k - 2, -1]])
+    pattern = np.concatenate([quads, tip])
+    first = ((2 * k - 1) * np.arange(n))[:, None, None]
+    faces = np.where(pattern >= 0, pattern + first, -1).reshape(-1, 4)
+    return points.reshape(-1, 3), faces
+
+
+def _brow_roots(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """u and across [BROW_HAIRS]: even over the brow's area, thinner towards its edges and at the nose."""
+    fine = np.linspace(0, 1, 200)
+    knots = np.linspace(0, 1, len(BROW_HALF))
+    mass = np.cumsum((np.interp(fine, knots, BROW_HALF) + 0.0006) * np.interp(fine, [0, 0.10, 1], [0.80, 1, 1]))
+    u = np.interp((np.arange(BROW_HAIRS) + rng.uniform(0, 1, BROW_HAIRS)) / BROW_HAIRS, mass / mass[-1], fine)
+    even = rng.permutation((np.arange(BROW_HAIRS) + 0.5) / BROW_HAIRS) * 2 - 1
+    # Fewer at the rims, which then end in single hairs instead of a line; roots sit low because hairs grow upwards.
+    across = np.sign(even) * (1 - (1 - np.abs(even)) ** 0.8) * 1.05 + rng.normal(0, 0.12, BROW_HAIRS)
+    return u, across - np.interp(u, [0, 0.5, 1], [0.25, 0.20, 0.0])
 
 
 def brow(skin: Piece, eye: np.ndarray, seed: int = 3) -> tuple[Piece, Follow]:
-    """The left brow as a piece that follows the skin piece."""
+    """The left brow as a piece that follows the skin piece: every point of a hair is held by the triangle below it,
+    so that a hair lies on the skin in every expression and is carried by its root at most a hair's length away."""
     rng = np.random.default_rng(seed)
-    u = (np.arange(BROW_HAIRS) + rng.uniform(0, 1, BROW_HAIRS)) / BROW_HAIRS
-    across = rng.permutation(np.linspace(-1, 1, BROW_HAIRS)) * rng.uniform(0.8, 1, BROW_HAIRS) - 0.25
+    u, across = _brow_roots(rng)
     knots = np.linspace(0, 1, len(BROW_LEAN))
-    lean = np.interp(u, knots, BROW_LEAN) - 0.42 * across + rng.normal(0, 0.16, BROW_HAIRS)
-    length = (0.0058 - 0.0020 * np.abs(u - 0.45)) * rng.uniform(0.8, 1.15, BROW_HAIRS)
-    length *= np.clip(np.minimum(u / 0.06, (1 - u) / 0.10), 0.55, 1)
-    start = brow_points(eye, u, across)
-    heading = np.stack([np.cos(lean), np.sin(lean)], 1)
-    surface = Surface(skin.rest, skin.faces)
-    places = [surface.under(start + part * length[:, None] * heading) for part in (0.0, 0.5, 1.0)]
-    spots = [np.einsum("nj,njc->nc", w, skin.rest[i]) for i, w in places]
-    normal = np.einsum("nj,njc->nc", places[1][1], surface.normals[places[1][0]])
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    lifted = [spot + lift * normal for spot, lift in zip(spots, (-0.0002, 0.0006, 0.0007), strict=True)]
-    points, faces = _blades(lifted[0], lifted[1], lifted[2], normal, rng.uniform(0.00034, 0.00052, BROW_HAIRS))
-    order = (0, 0, 1, 1, 2)
-    index = np.stack([places[k][0] for k in order], 1).reshape(-1, 3)
-    weight = np.stack([places[k][1] for k in order], 1).reshape(-1, 3)
-    colour = BROW_RGB * np.repeat(np.exp(rng.normal(0, 0.25, BROW_HAIRS)), 5)[:, None]
+    clump = np.interp(u * 45, np.arange(46), rng.normal(0, 0.13, 46))  # neighbours lean alike
+    lean = np.interp(u, knots, BROW_LEAN) - 0.34 * across + clump + rng.normal(0, 0.10, BROW_HAIRS)
+    bend = np.interp(u, knots, BROW_BEND) + rng.normal(0, 0.08, BROW_HAIRS)
+    length = np.interp(u, [0, 0.10, 0.4, 0.75, 1], [0.0042, 0.0066, 0.0086, 0.0070, 0.0042])
+    length *= rng.uniform(0.72, 1.12, BROW_HAIRS)
+    spine, normals, index, weight = _laid(skin, brow_points(eye, u, across), lean, bend, length)
+    lift = np.array([-0.00015, 0.00030, 0.00042, 0.00030]) + np.array([0, 1, 1, 1]) * rng.uniform(
+        0, 0.0002, (BROW_HAIRS, 1)
+    )
+    width = rng.uniform(0.00013, 0.00019, BROW_HAIRS) * np.interp(u, [0, 0.15, 0.8, 1], [0.75, 1, 1, 0.8])
+    points, faces = ribbons(spine + lift[..., None] * normals, normals, width)
+    stations = np.r_[np.repeat(np.arange(BROW_POINTS - 1), 2), BROW_POINTS - 1]
+    index, weight = index[:, stations].reshape(-1, 3), weight[:, stations].reshape(-1, 3)
+    shade = np.exp(rng.normal(0, 0.30, BROW_HAIRS))[:, None] * np.linspace(0.85, 1.35, BROW_POINTS)[stations]
+    warm = np.array([1.0, 0.96, 0.92]) ** rng.normal(0, 2, (BROW_HAIRS, 1, 1))
+    colour = (BROW_RGB * shade[..., None] * warm).reshape(-1, 3)
     return Piece.plain("brow_left", points, faces, "brow", colour), Follow(index, weight)
 
 
-def lashes(skin: Piece, ring: np.ndarray, eye: np.ndarray, seed: int = 5) -> Piece:
-    """The left eye's lashes, shapes included: each lash is carried by the lid's edge and turns with it about the eye.
+def _laid(
+    skin: Piece, start: np.ndarray, lean: np.ndarray, bend: np.ndarray, length: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Hairs laid along the skin from front-view points: points and normals [n, k, 3], and the vertices [n, k, 3] and
+    weights of the skin triangle below each.
 
-    ring [28]: skin vertices of the lid's front edge, from the middle of the upper lid outwards round the eye.
+    lean, bend [n] radians: front-view direction at the root (0 = away from the nose, up = positive) and its change
+    along the hair; length [n] metres along the skin.
     """
-    rng = np.random.default_rng(seed)
-    upper = np.r_[21:28, 0:8]  # inner corner over the top to the outer corner
-    lower = np.r_[8:19]
-    base, follow_i, follow_w, vectors, widths = [], [], [], [], []
-    for chain, count, long, is_upper in ((upper, 52, 0.0070, True), (lower, 24, 0.0026, False)):
-        s = np.sort((np.arange(count) + rng.uniform(0.2, 0.8, count)) / count) * (len(chain) - 1.001)
-        i = s.astype(int)
-        t = s - i
-        a, b = ring[chain[i]], ring[chain[i + 1]]
-        root = (1 - t)[:, None] * skin.rest[a] + t[:, None] * skin.rest[b]
-        part = s / len(chain) if is_upper else 1 - s / len(chain)  # 0 at the inner corner
-        outward = root - eye
-        outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-        aim = outward * 0.9 + np.stack([0.55 * (part - 0.35), np.full(count, 0.10 if is_upper else -0.45), 0 * part], 1)
-        aim /= np.linalg.norm(aim, axis=1, keepdims=True)
-        size = long * (0.5 + 0.7 * np.sin(np.pi * np.clip(0.06 + 0.82 * part, 0, 1))) * rng.uniform(0.8, 1.1, count)
-        aim = aim * size[:, None]
-        curl = np.array([0, 0.30 if is_upper else -0.15, 0]) * size[:, None]
-        base.append(root)
-        vectors.append(np.stack([0 * aim, 0.55 * aim - 0.10 * curl, aim + curl], 1))
-        follow_i.append(np.stack([a, b], 1))
-        follow_w.append(np.stack([1 - t, t], 1))
-        widths.append(np.full(count, 0.00034 if is_upper else 0.00020))
-    root, vector = np.concatenate(base), np.concatenate(vectors)
-    start, middle, tip = (root + vector[:, k] for k in range(3))
-    points, faces = _blades(start, middle, tip, root - eye, np.concatenate(widths))
-    piece = Piece.plain("lashes_left", points, faces, "lash", LASH_RGB)
-    follow = Follow(np.concatenate(follow_i), np.concatenate(follow_w))
-    spoke = points.reshape(-1, 5, 3) - root[:, None]
-    for name, offsets in skin.shapes.items():
-        piece.shapes[name] = _carried(root, follow(offsets), spoke, eye)
-    for name, offsets in skin.identity.items():
-        piece.identity[name] = np.repeat(follow(offsets), 5, axis=0)
-    return piece
-
-
-def _carried(root: np.ndarray, shift: np.ndarray, spoke: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """Offsets [5 n, 3] of lashes whose roots [n, 3] move by `shift`: moved along and pitched by the roots' own turn."""
-    before, after = root - eye, root + shift - eye
-    pitch = np.arctan2(after[:, 1], after[:, 2]) - np.arctan2(before[:, 1], before[:, 2])
-    c, s = np.cos(pitch)[:, None], np.sin(pitch)[:, None]
-    y, z = spoke[..., 1], spoke[..., 2]
-    turned = np.stack([spoke[..., 0], c * y + s * z, c * z - s * y], -1)
-    return (shift[:, None] + turned - spoke).reshape(-1, 3)
+    flat = Surface(skin.rest, skin.faces)
+    index, weight = flat.under(start)
+    near = np.linalg.norm(skin.rest[flat.triangles].mean(1)[:, None] - skin.rest[index[::12, 0]], axis=2).min(1) < 0.025
+    surface = Nearest(skin.rest, flat.triangles[near])
+    out: list[tuple[np.ndarray, ...]] = []
+    for k in range(BROW_POINTS):
+        spot = np.einsum("nj,njc->nc", weight, skin.rest[index])
+        normal = np.einsum("nj,njc->nc", weight, flat.normals[index])
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        out.append((spot, normal, index, weight))
+        turn = lean + bend * (k + 0.5) / (BROW_POINTS - 1)
+        heading = np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)
+        heading -= (heading * normal).sum(1, keepdims=True) * normal
+        heading /= np.linalg.norm(heading, axis=1, keepdims=True)
+        triangle, weight, _ = surface.nearest(spot + (length / (BROW_POINTS - 1))[:, None] * heading)
+        index = surface.triangles[triangle]
+    stacked = [np.stack([station[j] for station in out], 1) for j in range(4)]
+    return stacked[0], stacked[1], stacked[2], stacked[3]
 
 
 def mirrored_piece(piece: Piece, name: str) -> Piece:

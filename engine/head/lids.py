@@ -11,7 +11,7 @@ FADE = 0.010
 LIFT = 0.0009  # metres by which the lower lid rises in a blink
 CLEARANCE = 0.0005  # metres between the eyeball and the lids' wet edge
 # Facing places on the rings of 28 round the eye (upper, lower), from the inner to the outer corner.
-_FACING = (
+FACING = (
     (22, 19), (23, 18), (24, 17), (25, 16), (26, 15), (27, 14), (0, 13), (1, 12), (2, 11), (3, 10), (4, 10),
     (5, 9), (6, 8),
 )  # fmt: skip
@@ -26,7 +26,7 @@ def close_blink(shapes: dict[str, np.ndarray], rest: np.ndarray, rings: np.ndarr
     front = rings[0]
     sign = 1.0 if rest[front, 0].mean() > 0 else -1.0
     x, scale, meet = [], [], []
-    for up, low in _FACING:
+    for up, low in FACING:
         top, bottom = rest[front[up]], rest[front[low]]
         goal = bottom[1] + LIFT * np.sin(np.pi * np.clip((sign * bottom[0] - 0.017) / 0.024, 0, 1))
         x.append(sign * top[0])
@@ -55,7 +55,9 @@ def _lift_lower(blink: np.ndarray, rest: np.ndarray, rings: np.ndarray, sign: fl
     blink[below, 1] += np.where(is_upper, 0, rise)
 
 
-def never_inwards(shapes: dict[str, np.ndarray], rest: np.ndarray, body: np.ndarray, centre: np.ndarray) -> None:
+def never_inwards(
+    shapes: dict[str, np.ndarray], rest: np.ndarray, body: np.ndarray, centre: np.ndarray, radius: float = EYE_RADIUS
+) -> None:
     """Take from every shape what moves lid skin towards the eye's centre, in place.
 
     If no shape has an inward part d . p < 0 at a vertex p (from the centre), then no sum of them with weights >= 0 has,
@@ -65,19 +67,21 @@ def never_inwards(shapes: dict[str, np.ndarray], rest: np.ndarray, body: np.ndar
     for eye in (centre, centre * (-1, 1, 1)):
         spoke = rest[body] - eye
         distance = np.linalg.norm(spoke, axis=1)
-        near = (spoke[:, 2] > 0.004) & (distance < EYE_RADIUS + FADE) & (distance > EYE_RADIUS - 0.0005)
+        near = (spoke[:, 2] > 0.004) & (distance < radius + FADE) & (distance > radius - 0.0005)
         rows, direction = body[near], spoke[near] / distance[near, None]
-        share = np.clip((EYE_RADIUS + FADE - distance[near]) / (0.6 * FADE), 0, 1)
+        share = np.clip((radius + FADE - distance[near]) / (0.6 * FADE), 0, 1)
         for name in shapes:
             inward = np.minimum((shapes[name][rows] * direction).sum(1), 0)
             shapes[name][rows] -= (share * inward)[:, None] * direction
 
 
-def keep_outside(shape: np.ndarray, rest: np.ndarray, rows: np.ndarray, centre: np.ndarray) -> None:
+def keep_outside(
+    shape: np.ndarray, rest: np.ndarray, rows: np.ndarray, centre: np.ndarray, radius: float = EYE_RADIUS
+) -> None:
     """Push lid vertices `rows` that the shape brings under the eyeball's surface back out, in place."""
-    limit = EYE_RADIUS * (1 + BULGE) + CLEARANCE
+    limit = radius * (1 + BULGE) + CLEARANCE
     now = rest[rows] + shape[rows] - centre
     distance = np.linalg.norm(now, axis=1)
     before = np.linalg.norm(rest[rows] - centre, axis=1)
-    short = np.minimum(limit, np.maximum(before, EYE_RADIUS + CLEARANCE)) - distance
+    short = np.minimum(limit, np.maximum(before, radius + CLEARANCE)) - distance
     shape[rows] += np.where(short > 0, short / np.maximum(distance, 1e-9), 0)[:, None] * now

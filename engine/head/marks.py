@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.head.lids import FACING
 from engine.head.mouth import CORNER, SIZE, Mouth
 
 # Rings of 28 vertices round the left eye: the lid's front edge and the wet edge behind it.
@@ -35,7 +36,8 @@ def _jaw_line(rest: np.ndarray, skin: np.ndarray, eye_y: float, menton: np.ndarr
 def landmarks(
     rest: np.ndarray, skin: np.ndarray, mirror: np.ndarray, mouth: Mouth, lid: list[int], brow: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """name -> hm08 vertex numbers. "face68" [68] in the order of the iBUG 300-W marks (from the subject's right).
+    """name -> hm08 vertex numbers. "face68" [68] in the order of the iBUG 300-W marks (from the subject's right);
+    "lid_upper_left" and so on [13]: facing places of the lids' front edges, from the inner to the outer corner.
 
     rest [m, 3] neutral base vertices; skin: numbers that may be used; lid: the left LID_FRONT ring; brow [n, 3]: points
     along the left brow from its inner end.
@@ -77,7 +79,11 @@ def landmarks(
     }  # fmt: skip
     for name in [name for name in one if name.endswith("_left") and name != "mouth_left"]:
         one[name.replace("_left", "_right")] = int(mirror[one[name]])
-    return {"face68": np.array(face68), **{name: np.array([v]) for name, v in one.items()}}
+    edges = {}
+    for name, column in (("upper", 0), ("lower", 1)):
+        edges[f"lid_{name}_left"] = np.array([lid[pair[column]] for pair in FACING])
+        edges[f"lid_{name}_right"] = mirror[edges[f"lid_{name}_left"]]
+    return {"face68": np.array(face68), **edges, **{name: np.array([v]) for name, v in one.items()}}
 
 
 def upper_face_mask(rest: np.ndarray, eye_y: float, nose_y: float) -> np.ndarray:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from engine.core.anatomy import Material
+from engine.head.hairline import scalp
 from engine.head.hairs import brow_strength
 
-SKIN_RGB = np.array([0.50, 0.285, 0.195])
-LIP_RGB = np.array([0.36, 0.125, 0.105])
+SKIN_RGB = np.array([0.545, 0.308, 0.212])
+LIP_RGB = np.array([0.37, 0.148, 0.125])
 BAG_RGB = np.array([0.24, 0.055, 0.050])
 SCALP_RGB = np.array([0.115, 0.080, 0.062])
 
 MATERIALS = (
-    Material("skin", (0.50, 0.285, 0.195), roughness=0.48, subsurface=0.12),
+    Material("skin", (0.545, 0.308, 0.212), roughness=0.48, subsurface=0.12),
     Material("scalp", (0.115, 0.080, 0.062), roughness=0.75, specular=0.15),
-    Material("lips", (0.36, 0.125, 0.105), roughness=0.34, subsurface=0.15),
+    Material("lips", (0.37, 0.148, 0.125), roughness=0.34, subsurface=0.15),
     Material("mouth", (0.24, 0.055, 0.05), roughness=0.4, subsurface=0.05),
     Material("teeth", (0.78, 0.73, 0.62), roughness=0.2, subsurface=0.1),
     Material("gums", (0.46, 0.145, 0.13), roughness=0.3, subsurface=0.1),
@@ -54,37 +55,63 @@ def skin_albedo(
     of the lids' wet edge.
     """
     rng = np.random.default_rng(11)
-    mottle = rng.normal(0, 0.018, len(rest))
+    mottle = rng.normal(0, 0.012, len(rest))
     colour = np.broadcast_to(SKIN_RGB, rest.shape) * np.exp(mottle)[:, None]
-    red = 0.85 * _blob(rest, (0.040, nose[1] + 0.004, nose[2] - 0.032), (0.018, 0.014, 0.03))
-    red += 0.75 * _blob(rest, tuple(nose), (0.011, 0.009, 0.02)) + 0.35 * _blob(rest, tuple(chin), (0.014, 0.012, 0.02))
-    red += 0.8 * _blob(rest, (0.078, eye[1] - 0.02, eye[2] - 0.095), (0.009, 0.03, 0.03))
-    colour = _mix(colour, np.array([0.50, 0.215, 0.155]), 0.62 * red)
-    pale = _blob(rest, (0.0, eye[1] + 0.052, eye[2] + 0.02), (0.04, 0.02, 0.05))
-    colour = _mix(colour, SKIN_RGB * (1.10, 1.12, 1.12), 0.6 * pale)
-    shade = _blob(rest, (eye[0] - 0.004, eye[1] - 0.016, eye[2] + 0.016), (0.012, 0.005, 0.02))
-    shade += 0.9 * _blob(rest, (eye[0], eye[1] + 0.0105, eye[2] + 0.014), (0.013, 0.004, 0.02))
-    colour = _mix(colour, np.array([0.37, 0.185, 0.145]), 0.50 * shade)
+    for tint, amount in _zones(rest, eye, nose, chin):
+        colour = colour * (1 + np.clip(amount, 0, 1)[:, None] * (np.array(tint) - 1))
     colour = _mix(colour, SCALP_RGB, scalp(rest, eye) * (0.86 + 2 * mottle))
     colour = _mix(colour, np.array([0.105, 0.060, 0.040]), 0.62 * brow_strength(rest, eye))
     colour = _mix(colour, np.array([0.52, 0.20, 0.165]), 0.8 * wet)
-    colour = _mix(colour, LIP_RGB, 0.92 * lips)
+    colour = _mix(colour, _lip_colour(rest, lips), 0.92 * lips)
     depth = np.clip((nose[2] - 0.018 - rest[:, 2]) / 0.05, 0, 1)[:, None]
     inside = BAG_RGB * (1 - 0.8 * depth)
     return np.where(bag[:, None], inside, colour)
 
 
-def scalp(rest: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """[n] in [0, 1]: where cropped hair grows.
+Zone = tuple[tuple[float, float, float], np.ndarray]
 
-    The line runs over the forehead, back at the temples, down before the ears, round them and across the nape.
+
+def _zones(rest: np.ndarray, eye: np.ndarray, nose: np.ndarray, chin: np.ndarray) -> list[Zone]:
+    """(factor of red, green and blue, amount [n]) of each zone: where blood, fat, bone or stubble show through.
+
+    After the painters' rule of three bands: a yellower forehead, redder cheeks, nose and ears, a cooler jaw.
     """
-    rng = np.random.default_rng(17)
-    y, z = rest[:, 1] - eye[1], rest[:, 2] - eye[2]
-    # Height of the hairline over the eyes at each depth: forehead, temple's corner, sideburn, round the ear, nape.
-    depth = np.array([0.030, -0.008, -0.022, -0.034, -0.052, -0.062, -0.078, -0.100, -0.112, -0.140, -0.200])
-    height = np.array([0.066, 0.058, 0.048, 0.022, -0.006, 0.012, 0.022, 0.010, -0.030, -0.058, -0.062])
-    line = np.interp(-z, -depth, height)
-    soft = np.interp(-z, -depth, [0.010, 0.010, 0.010, 0.012, 0.014, 0.008, 0.007, 0.010, 0.014, 0.018, 0.018])
-    t = np.clip((y - line + rng.normal(0, 0.0012, len(rest))) / soft + 0.35, 0, 1)
-    return t * t * (3 - 2 * t)
+    _, y, z = nose
+    red = 0.80 * _blob(rest, (0.041, y + 0.006, z - 0.033), (0.017, 0.015, 0.030))
+    red += 0.55 * _blob(rest, (0.0, y, z), (0.012, 0.009, 0.020))
+    red += 0.45 * _blob(rest, (0.014, y - 0.006, z - 0.014), (0.006, 0.007, 0.014))
+    red += 0.40 * _blob(rest, tuple(chin), (0.013, 0.011, 0.020))
+    ears = _blob(rest, (0.078, eye[1] - 0.02, eye[2] - 0.095), (0.009, 0.03, 0.03))
+    forehead = _blob(rest, (0.0, eye[1] + 0.048, eye[2] + 0.02), (0.042, 0.019, 0.05))
+    temple = _blob(rest, (0.060, eye[1] + 0.018, eye[2] - 0.02), (0.012, 0.020, 0.03))
+    lid = _blob(rest, (eye[0], eye[1] + 0.0105, eye[2] + 0.014), (0.014, 0.0045, 0.02))
+    corner = _blob(rest, (eye[0] - 0.0155, eye[1] - 0.002, eye[2] + 0.012), (0.006, 0.008, 0.012))
+    bag = _blob(rest, (eye[0] - 0.003, eye[1] - 0.0155, eye[2] + 0.016), (0.012, 0.0055, 0.02))
+    wing = _blob(rest, (0.0175, y - 0.009, z - 0.021), (0.0035, 0.006, 0.010))
+    upper_lip = _blob(rest, (0.0, y - 0.018, z - 0.010), (0.026, 0.006, 0.03))
+    jaw = _blob(rest, (0.034, chin[1] + 0.004, chin[2] - 0.028), (0.026, 0.016, 0.03))
+    jaw += _blob(rest, (0.0, chin[1] - 0.003, chin[2]), (0.022, 0.012, 0.03))
+    neck = np.clip((chin[1] - 0.018 - rest[:, 1]) / 0.02, 0, 1)
+    chest = np.clip((chin[1] - 0.075 - rest[:, 1]) / 0.04, 0, 1)
+    return [
+        ((1.00, 0.72, 0.74), 0.95 * red),
+        ((1.00, 0.70, 0.68), 0.80 * ears),
+        ((1.07, 1.09, 1.02), 0.70 * forehead),
+        ((0.97, 1.00, 1.06), 0.55 * temple),
+        ((0.80, 0.70, 0.70), 0.75 * lid),
+        ((0.78, 0.70, 0.78), 0.60 * corner),
+        ((0.84, 0.79, 0.86), 0.65 * bag),
+        ((0.82, 0.66, 0.64), 0.60 * wing),
+        ((0.89, 0.92, 1.00), 0.50 * np.clip(upper_lip + jaw, 0, 1)),
+        ((0.97, 0.99, 1.00), neck),
+        ((1.02, 0.92, 0.90), chest),
+    ]
+
+
+def _lip_colour(rest: np.ndarray, lips: np.ndarray) -> np.ndarray:
+    """[n, 3]: the upper lip, which looks down, is darker and cooler than the lower one."""
+    if lips.max(initial=0) <= 0:
+        return np.broadcast_to(LIP_RGB, rest.shape)
+    middle = float((lips * rest[:, 1]).sum() / lips.sum())
+    t = np.clip((rest[:, 1] - middle) / 0.006 * 0.5 + 0.5, 0, 1)[:, None]
+    return LIP_RGB * (1 - t * (1 - np.array([0.86, 0.80, 0.84])))

@@ -7,6 +7,7 @@ import numpy as np
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 from engine.core.take import Take
+from engine.head import lbs
 
 BLOCK = 64  # frames that callers evaluate at a time: bounded memory on long takes
 
@@ -44,6 +45,28 @@ def take_vertices(take: Take, head: Head, rows: np.ndarray) -> np.ndarray:
     pose = take.flame.pose[rows].copy()
     pose[:, 6:9] = 0.0  # ARKit form: the jaw is a shape
     out = vertices(head, take.arkit[rows], take.extra[rows], pose, take.flame.translation[rows])
-    if take.authority == "vertices" and take.offsets is not None:
-        out = out + take.offsets[rows].astype(np.float32)
+    if take.authority == "vertices":
+        out = out + left_over(take, head, rows, pose)
+    return out
+
+
+def left_over(take: Take, head: Head, rows: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """[n, v, 3] float32 metres: what the truth of a take of authority "vertices" adds to its posed shapes in frames
+    `rows`, which stand at pose [n, 15]. Raises BadInput if it is made for another mesh."""
+    out = np.zeros((len(pose), *head.template.shape), np.float32)
+    for part in (take.offsets, take.residual_shapes):
+        if part is not None and part.shape[1:] != head.template.shape:
+            raise BadInput(
+                f"this take moves a mesh of {part.shape[1]} vertices, the head '{head.name}' has {len(head.template)}: "
+                "use the head that it was made for"
+            )
+    if take.residual_shapes is not None and take.residual_weights is not None:
+        moved = np.tensordot(take.residual_weights[rows], take.residual_shapes, 1).astype(np.float32)
+        if pose.any():
+            joints = head.joint_regressor.astype(np.float64) @ head.template
+            turns = lbs.joint_transforms(joints[None], pose, head.parents)[..., :3].astype(np.float32)
+            moved = np.einsum("vj,tjab,tvb->tva", head.weights, turns, moved, optimize=True)
+        out += moved
+    if take.offsets is not None:
+        out += take.offsets[rows]
     return out

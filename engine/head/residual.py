@@ -11,9 +11,13 @@ from engine.core.anatomy import Head
 from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_archive, write_archive
 from engine.core.progress import SILENT, Reporter
+from engine.core.take import Take
 from engine.core.units import MM
+from engine.head import lbs
+from engine.head.evaluate import shape_offsets
 from engine.head.fit import BLOCK, Fit, checked
-from engine.head.unpose import Pose, offsets
+from engine.head.replay import check_topology, left_over
+from engine.head.unpose import Pose, offsets, unskin
 
 KIND, FORMAT = "residual", 1
 PREFIX = "SOL_res_"
@@ -44,8 +48,6 @@ def residual_shapes(
     the bound is not positive or `most` shapes do not reach it.
     """
     verts = checked(head, verts)
-    if not bound_mm > 0:
-        raise BadInput(f"the error bound must be positive, not {bound_mm} mm")
     if fit.expression is not None:
         raise BadInput("residual shapes are made on heads with shape keys; a FLAME model has an expression basis")
     rest = np.empty((len(verts), head.template.size), np.float32)
@@ -54,7 +56,56 @@ def residual_shapes(
         report.step("residual", at, len(verts))
         block = slice(at, at + BLOCK)
         moved = offsets(head, verts[block], Pose(fit.pose[block], fit.translation[block]), every)
-        rest[block] = moved.reshape(len(moved), -1) - fit.weights[block] @ head.shapes.reshape(len(head.shapes), -1)
+        moved -= shape_offsets(head, fit.weights[block], fit.pose[block])
+        rest[block] = moved.reshape(len(moved), -1)
+    found = principal(rest, bound_mm, most, report)
+    if found.error_mm > bound_mm:
+        raise BadInput(f"{most} shapes leave {found.error_mm:.3f} mm; allow a larger error than {bound_mm:g} mm")
+    return found
+
+
+def take_residual(
+    head: Head, take: Take, bound_mm: float = BOUND_MM, most: int = MOST, report: Reporter = SILENT
+) -> Residual | None:
+    """What a take of authority "vertices" shows beyond the head's shapes; None if that is nothing.
+
+    A take's own residual shapes are used as they are; offsets of posed vertices are turned back and brought to the
+    fewest shapes within bound_mm. Where `most` shapes do not reach it, a warning says what is left. Raises BadInput for
+    another mesh.
+    """
+    shapes, weights = take.residual_shapes, take.residual_weights
+    if take.authority != "vertices" or (take.offsets is None and shapes is None):
+        return None
+    check_topology(take, head)
+    pose = take.flame.pose.copy()
+    pose[:, 6:9] = 0.0  # ARKit form: the jaw is a shape
+    if take.offsets is None and shapes is not None and weights is not None:
+        left_over(take, head, np.arange(0), pose[:0])  # raises for another mesh
+        return Residual(shapes, weights, float(take.residual_mm.get("residual", 0.0)))
+    rest = np.empty((len(take), head.template.size), np.float32)
+    joints = (head.joint_regressor.astype(np.float64) @ head.template)[None]
+    for at in range(0, len(take), BLOCK):
+        report.step("residual", at, len(take))
+        rows = np.arange(at, min(at + BLOCK, len(take)))
+        moved = left_over(take, head, rows, pose[rows])
+        if pose[rows].any():
+            turns = lbs.joint_transforms(joints, pose[rows], head.parents)
+            turns[..., 3] = 0  # differences between places do not shift
+            unskin(moved, turns, head.weights)
+        rest[rows] = moved.reshape(len(rows), -1)
+    found = principal(rest, bound_mm, most, report)
+    if found.error_mm > bound_mm:
+        report.warn(
+            f"{len(found.shapes)} shapes show this motion to {found.error_mm:.2f} mm, asked were {bound_mm:g} mm"
+        )
+    return found if len(found.shapes) else None
+
+
+def principal(rest: np.ndarray, bound_mm: float, most: int = MOST, report: Reporter = SILENT) -> Residual:
+    """The fewest principal shapes of offsets rest [t, v * 3] metres that leave no vertex farther than bound_mm, or
+    `most` of them. Raises BadInput if the bound is not positive."""
+    if not bound_mm > 0:
+        raise BadInput(f"the error bound must be positive, not {bound_mm} mm")
     limit = bound_mm / MM
     k, weights, shapes = 0, np.zeros((len(rest), 0)), np.zeros((0, rest.shape[1]))
     left = _largest(rest)
@@ -62,20 +113,15 @@ def residual_shapes(
         # Frames are far fewer than coordinates: the eigenvectors of the small product give the same factors.
         product = rest.astype(np.float64) @ rest.T.astype(np.float64)
         values, vectors = np.linalg.eigh(product)
-        order = np.argsort(values)[::-1]
-        vectors = vectors[:, order]
-        while left > limit:
-            k = min(max(k + 1, int(1.15 * k)), len(rest))
-            if k > most:
-                raise BadInput(f"{most} shapes leave {left * MM:.3f} mm; allow a larger error than {bound_mm:g} mm")
+        vectors = vectors[:, np.argsort(values)[::-1]]
+        while left > limit and k < min(most, len(rest)):
+            k = min(max(k + 1, int(1.15 * k)), len(rest), most)
             weights = vectors[:, :k]
             shapes = weights.T @ rest
             left = _largest(rest - (weights @ shapes).astype(np.float32))
             report.step("residual", k, most)
-            if k == len(rest):
-                break
     scale = np.maximum(np.abs(weights).max(0, initial=0.0), 1e-12) if k else np.ones(0)
-    made = (shapes * scale[:, None]).reshape(k, *head.template.shape).astype(np.float32)
+    made = (shapes * scale[:, None]).reshape(k, rest.shape[1] // 3, 3).astype(np.float32)
     return Residual(made, (weights / scale).astype(np.float32), round(left * MM, 5))
 
 

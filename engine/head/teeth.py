@@ -121,13 +121,17 @@ def _gum(
     return np.concatenate(rows), faces if up > 0 else faces[:, ::-1].copy()
 
 
+def labial_curves(upper_strip: np.ndarray) -> tuple[Arch, Arch]:
+    """The fronts of the upper and the lower row in the neutral face: the lower arch stands 3 mm (overjet) behind."""
+    return Arch(upper_strip, 0.0022), Arch(upper_strip, 0.0022 - 0.0030)
+
+
 def arches(upper_strip: np.ndarray, lower_strip: np.ndarray, lip_y: float) -> dict[str, Piece]:
     """Pieces "teeth_upper", "gums_upper", "teeth_lower", "gums_lower" in the neutral face.
 
     upper_strip, lower_strip [n, 3]: hm08's tooth strips; lip_y: height where the closed lips meet; metres.
     """
-    upper = Arch(upper_strip, 0.0022)
-    lower = Arch(upper_strip, 0.0022 - 0.0030)  # overjet: the lower arch stands 3 mm behind the upper
+    upper, lower = labial_curves(upper_strip)
     out: dict[str, Piece] = {}
     for name, arch, widths, heights, edge, up in (
         ("upper", upper, UPPER_WIDTH, UPPER_HEIGHT, lip_y - 0.0028, 1.0),

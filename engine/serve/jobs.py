@@ -12,11 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import engine
-from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 from engine.core.files import writable
 from engine.core.progress import SILENT, Reporter
-from engine.core.take import Take
 
 Request = dict[str, Any]
 Job = Callable[[Request, Reporter], dict[str, Any]]
@@ -61,19 +59,31 @@ def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     """{"head"} -> the head's arrays (engine axes, metres), materials and joints, for a client to build."""
     import numpy as np
 
+    from engine.head import zones
     from engine.head.library import load_head
+    from engine.serve.groom import hair_answer
 
     it = load_head(request.get("head", "default"))
     arrays = {name: getattr(it, name) for name in _HEAD_ARRAYS}
+    if found := zones.zones(it):
+        arrays["zones"] = zones.as_columns(found)
     arrays["joints"] = (it.joint_regressor @ it.template).astype(np.float32)
+    hair, strands = hair_answer(it)
+    arrays |= strands
     names = it.shape_names
     if it.is_flame:  # posed by its own parameters: expressions are the shape keys, correctives follow the bones
         names = it.expression_names
         arrays["shapes"] = np.ascontiguousarray(np.moveaxis(it.expression, -1, 0), np.float32)
         arrays["posedirs"] = np.ascontiguousarray(np.moveaxis(it.posedirs, -1, 0), np.float32)
+    correctives = []
+    if it.corrective_names and not it.is_flame:
+        from engine.head.respond import described
+
+        correctives, arrays["correctives"] = described(it), it.correctives
     return {
         "name": it.name,
         "topology_sha256": it.topology_sha256,
+        "correctives": correctives,
         "flame_version": it.flame_version,
         "shape_names": list(names),
         "joint_names": list(_joint_names()),
@@ -81,6 +91,8 @@ def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
         "jaw_open_rad": it.jaw_open_rad,
         "licence": it.licence,
         "materials": [vars(m) for m in it.materials],
+        "zone_names": list(found),
+        "hair": hair,
         "landmarks": {name: np.asarray(value).tolist() for name, value in it.landmarks.items()},
         "arrays": arrays,
     }
@@ -102,11 +114,12 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     from engine.audio.read import read_audio
     from engine.controls.files import parse_controls, read_controls
     from engine.core.control import Controls
-    from engine.core.names import ARKIT
     from engine.core.takefile import write_take
     from engine.head.library import load_head
     from engine.motion.perform import perform
+    from engine.serve.takes import bound_of, take_answer
 
+    bound = bound_of(request)
     path = writable(needed(request, "take"))
     warnings: list[str] = []
     heard = Noting(reporter, warnings)
@@ -132,33 +145,15 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
         report=heard,
     )
     write_take(path, take)
-    flame = take.authority == "flame"
-    return {
-        "take": str(path),
-        "frames": len(take),
-        "fps": [take.fps.numerator, take.fps.denominator],
-        "first_frame": take.first_frame,
-        "duration": audio.duration,
-        "shape_names": list(it.expression_names) if flame else [*ARKIT, *take.extra_names],
-        "residual_mm": take.residual_mm,
-        "meta": take.meta,
-        "warnings": warnings,
-        "arrays": _take_arrays(it, take),
-    }
+    answer = take_answer(it, take, str(path), bound, heard)
+    return answer | {"duration": audio.duration, "warnings": warnings}
 
 
-def _take_arrays(it: Head, take: Take) -> dict[str, Any]:
-    """What a rig with this head's shape keys and bones plays."""
-    import numpy as np
+def take(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """A finished take (`speak`, `head fit`) -> what `speak` answers, at the rate asked for."""
+    from engine.serve.takes import open_take
 
-    arrays = {"translation": take.flame.translation, "au": take.au, "contact": take.drive["contact"]}
-    if take.authority == "flame":
-        from engine.head.flame.play import rig_arrays
-
-        return arrays | rig_arrays(it, take)
-    pose = take.flame.pose.copy()
-    pose[:, 6:9] = 0  # ARKit form: the jaw is in the weights, so the jaw joint stays at rest
-    return arrays | {"weights": np.concatenate([take.arkit, take.extra], 1), "pose": pose.astype(np.float32)}
+    return open_take(request, reporter)
 
 
 def text2au(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
@@ -210,6 +205,7 @@ JOBS: dict[str, Job] = {
     "version": version,
     "head": head,
     "speak": speak,
+    "take": take,
     "text2au": text2au,
     "render": render,
     "sheet": sheet,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from head_tools import weights_of
 from PIL import Image, ImageDraw
+from scipy.spatial import cKDTree
 
 from engine.avatar import light
 from engine.avatar.bind import bind
@@ -17,6 +18,7 @@ from engine.avatar.surface import sh_basis
 from engine.core.errors import BadFile, BadInput
 from engine.core.units import linear_to_srgb, srgb_to_linear
 from engine.head.evaluate import joints_of, vertices
+from engine.head.hair.library import hair_of
 from engine.head.library import load_head
 from engine.render import cameras, rasterise
 
@@ -58,13 +60,15 @@ def project(camera, points):
     return np.stack([camera.fx * at[:, 0] / at[:, 2] + camera.cx, camera.fy * at[:, 1] / at[:, 2] + camera.cy], 1)
 
 
-def silhouette(head, camera, points):
-    """[h, w] bool: inside any triangle but hairs', drawn by PIL."""
+def silhouette(head, camera, points, strands=False):
+    """[h, w] bool: inside any triangle but hairs', drawn by PIL; with the scalp's strands if wanted."""
     hair = [i for i, m in enumerate(head.materials) if m.name in ("brow", "lash")]
     image = Image.new("1", (SIZE, SIZE))
     draw, at = ImageDraw.Draw(image), project(camera, points) - 0.5
     for triangle in head.triangles[~np.isin(head.face_material[head.triangle_face], hair)]:
         draw.polygon([tuple(p) for p in at[triangle]], fill=1)
+    for strand in hair_of(head).points(head.triangles, points) if strands else ():
+        draw.line([tuple(p) for p in project(camera, strand) - 0.5], fill=1)
     return np.asarray(image)
 
 
@@ -81,12 +85,34 @@ def test_the_record(avatar, head):
     assert np.isfinite(avatar.sh).all() and ((avatar.opacity > 0) & (avatar.opacity < 1)).all()
     share = np.bincount(avatar.layer, minlength=3) / len(avatar)
     assert avatar.layers == ("face", "inside_mouth", "other") and (share > 0.04).all()
-    # Nothing floats off its triangle's plane: rounding lifts points of large triangles by 1 or 2 mm, hair by less.
+    # Nothing floats off its triangle's plane but hair: rounding lifts points of large triangles by 1 or 2 mm.
     corners = head.template[head.triangles[avatar.triangle]].astype(float)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     means = bind(avatar, head.triangles, head.template).means
-    assert np.abs(((means - corners.mean(1)) * normal).sum(1)).max() < 0.004
+    off = np.abs(((means - corners.mean(1)) * normal).sum(1)) > 0.004
+    strands = hair_of(head).points(head.triangles, head.template)
+    middles = 0.5 * (strands[:, 1:] + strands[:, :-1])
+    points = np.concatenate([strands, middles], 1).reshape(-1, 3)
+    assert 0.03 < off.mean() < 0.25 and cKDTree(points).query(means[off])[0].max() < 0.003
+
+
+def test_hair_lies_along_its_strands_and_is_dark(avatar, head):
+    """Long axes follow the strands that they stand for, and the budget is kept."""
+    strands = hair_of(head).points(head.triangles, head.template).astype(float)
+    start, end = strands[:, :-1].reshape(-1, 3), strands[:, 1:].reshape(-1, 3)
+    bound = bind(avatar, head.triangles, head.template)
+    stretched = np.sort(bound.scales, 1)
+    thin = (stretched[:, 2] > 4 * stretched[:, 1]) & (bound.means[:, 1] > joints_of(head)[3, 1] + 0.07)
+    assert 0.08 < thin.mean() < 0.25
+    near = cKDTree(0.5 * (start + end)).query(bound.means[thin], 4)[1]
+    way = (end - start) / np.linalg.norm(end - start, axis=1, keepdims=True)
+    w, x, y, z = bound.quats[thin].T
+    long_axis = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], 1)  # first column
+    cosine = np.abs((way[near] * long_axis[:, None]).sum(2)).max(1)
+    assert np.median(cosine) > 0.95 and (bound.scales[thin].argmax(1) == 0).all()
+    colour = 0.5 + 0.28209479177387814 * avatar.sh[thin, 0]
+    assert 0.05 < np.median(colour) < 0.4, "brown, not skin"
 
 
 def test_the_recipe_repeats_itself_and_counts_exactly(head, monkeypatch):
@@ -107,8 +133,9 @@ def test_it_covers_the_head_and_nothing_else(avatar, head, pose, azimuth):
     camera = close_up(head, azimuth)
     truth = silhouette(head, camera, posed(head, **POSES[pose]))
     alpha = picture(avatar, head, camera, **POSES[pose]).alpha
-    inside, outside = ~grown(~truth, 3), ~grown(truth, 4)
-    # Lashes and cropped hair stand out over the outline: hence a share, not all.
+    haired = silhouette(head, camera, posed(head, **POSES[pose]), strands=True)
+    inside, outside = ~grown(~truth, 3), ~grown(haired, 4)
+    # Lashes stand out over the outline: hence a share, not all.
     assert (alpha[inside] > 0.97).mean() > 0.999 and (alpha[outside] < 0.03).mean() > 0.985
 
 
@@ -172,7 +199,6 @@ def test_the_library(avatar, head, tmp_path, monkeypatch):
 
 def test_points_spread_evenly_and_follow_the_density():
     """A square, five times denser on its right half; the nearest neighbour is never nearer than 55 % of the spacing."""
-    from scipy.spatial import cKDTree
 
     corners = np.array([[[0, 0, 0], [1, 0, 0], [1, 1, 0]], [[0, 0, 0], [1, 1, 0], [0, 1, 0]]], float)
     left, right = corners * [0.5, 1, 1], corners * [0.5, 1, 1] + [0.5, 0, 0]

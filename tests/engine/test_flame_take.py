@@ -236,7 +236,8 @@ def test_an_imported_head_answers_to_its_name(monkeypatch, capsys, tmp_path):
 
 
 def test_jobs_answer_with_what_a_rig_plays(head, take):
-    from engine.serve.jobs import JOBS, _take_arrays
+    from engine.serve.jobs import JOBS
+    from engine.serve.takes import take_arrays
 
     info = JOBS["head"]({"head": str(flame_like.prepared()[2])})
     v = len(head.template)
@@ -245,6 +246,6 @@ def test_jobs_answer_with_what_a_rig_plays(head, take):
     assert info["arrays"]["posedirs"].shape == (36, v, 3)
     ours = JOBS["head"]({"head": "default"})
     assert "posedirs" not in ours["arrays"] and ours["shape_names"][0] == "eyeBlinkLeft"
-    arrays = _take_arrays(head, take)
+    arrays = take_arrays(head, take)
     assert arrays["weights"].shape == take.flame.expression.shape and arrays["shifts"].shape == (len(take), 15)
     assert np.array_equal(arrays["pose"], take.flame.pose), "the jaw is a bone here"

@@ -17,7 +17,7 @@ SHUT_M = 0.00015  # a source shape that parts its lips less than this keeps them
 PASSED_M = 0.0001
 SLACK_M = 0.0004  # by which lips that are to stay shut may part or press: the red border is soft
 THROUGH_M = 0.0005  # and one that brings them nearer than they are by more than this means to
-STUCK_M, REACHED_M = 0.00008, 0.004  # deeper in the other lip than the first is stuck, than the second is elsewhere
+STUCK_M, REACHED_M = 0.00005, 0.004  # deeper in the other lip than the first is stuck, than the second is elsewhere
 PARTINGS = 8
 ROUNDS = 12
 

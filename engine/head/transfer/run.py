@@ -16,13 +16,16 @@ from engine.core.progress import SILENT, Reporter
 from engine.core.units import MM
 from engine.head.transfer import carry, lids, lips, parts
 from engine.head.transfer.align import Similarity, align, believed, pairs
-from engine.head.transfer.register import register
+from engine.head.transfer.mouth import aim_tongue, bite, clear_tongue, incisors
+from engine.head.transfer.person import fit_person
+from engine.head.transfer.register import SCHEDULE, Step, register
 from engine.head.transfer.rig import rigged
 from engine.head.transfer.surface import Surface
 
 # Adult heads open their mouths about alike whatever their size: within this ratio offsets keep their length in metres;
 # beyond it they grow with the head.
 HUMAN_RATIO = 1.12
+KIN_M, NEAR = 0.001, 3  # a person fitted this well starts at this level of the registration
 BIGGEST_MM = 3.0  # mean distance of the registered face from the mesh beyond which the result is doubtful
 
 
@@ -98,7 +101,15 @@ def _bend(source: Head, target: Head, surface: Surface, picks: Mapping[str, obje
     outer = Surface(surface.points, surface.triangles[body[surface.triangles].all(1)])
     known = number[rows] >= 0
     marks = (number[rows[known]], places[known])
-    registered = register(rest, triangles, outer, trust, *marks, report=report)
+    schedule: tuple[Step, ...] = SCHEDULE
+    start = rest
+    if source.identity.shape[2]:
+        identity = source.identity[skin].astype(np.float64)
+        template = source.template[skin].astype(np.float64)
+        start, _ = fit_person(template, identity, triangles, sim, outer, trust, *marks, report=report)
+        if outer.nearest(start[trust > 0])[2].mean() < KIN_M:
+            schedule = SCHEDULE[NEAR:]  # the stiff levels would only pull towards the marks' own errors
+    registered = register(start, triangles, outer, trust, *marks, schedule=schedule, report=report)
     return Bent(skin, rest, registered, trust, triangles, sim, carried)
 
 
@@ -159,6 +170,14 @@ def _mend(
     for side, eye in eyes.items():
         if eye is None:
             report.warn(f"no opening was found for the {side} eye: its blink is carried over but not closed")
+    teeth = incisors(surface.points, pieces, float(np.mean(line[:, 0])) if len(line) else 0.0)
+    if mouth is not None and "lowerLipToTeeth" in at:
+        bite(source, bent.carry, mouth, teeth, surface.points, shapes[at["lowerLipToTeeth"]])
+    for name in ("tongueBetweenTeeth", "tongueTipUp"):
+        if name in at:
+            aim_tongue(source, name, bent.carry, teeth, pieces, surface.points, shapes[at[name]])
+    if "tongueOut" in at:
+        clear_tongue(mouth, teeth, pieces, surface.points, shapes[at["tongueOut"]], shapes[at["jawOpen"]])
     figures: dict[str, dict[str, float]] = {}
     for k, name in enumerate(names):
         report.step("contacts", k, len(names))
