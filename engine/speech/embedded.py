@@ -57,6 +57,7 @@ class Embedded:
             Features(self.encoder_id, "penultimate", 50.0, 0.0, features, norm="tanh"),
             mel,
             self.thresholds,
+            raw.phones[rows],
         )
 
 

@@ -36,6 +36,8 @@ class Heard:
     events: name -> [2t] float32 probability at 100 Hz ("closure", "labiodental", "round", "voice").
     channels [t, 8] float32 in [0, 1] (`phones.CHANNELS`). features: [t, d]. mel [2t, 64]: natural log power.
     thresholds: default threshold of an event kind where the checkpoint states its own.
+    phones: [t, classes] float32 probabilities of `phones.class_names()` at 50 Hz, which alignment needs; None if the
+    encoder has none.
     """
 
     events: Mapping[str, np.ndarray]
@@ -43,6 +45,7 @@ class Heard:
     features: Features
     mel: np.ndarray
     thresholds: Mapping[str, float]
+    phones: np.ndarray | None = None
 
 
 class Encoder(Protocol):
