@@ -76,7 +76,11 @@ def encode(audio: Audio, name: str = "default", report: Reporter = SILENT) -> Sp
     longer than 0.2 s every channel goes to 0: the mouth is shut and still. Raises Cancelled, and what
     `load_encoder` raises.
     """
-    heard = load_encoder(name)(audio, report)
+    return speech_of(load_encoder(name)(audio, report), audio, report)
+
+
+def speech_of(heard: Heard, audio: Audio, report: Reporter = SILENT) -> Speech:
+    """What was heard of a voice, decoded: see `encode`. Raises Cancelled."""
     energy = prosody.energy(heard.mel)
     report.check()
     pitch = prosody.f0(audio.samples, len(energy), report)
