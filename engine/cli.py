@@ -13,12 +13,15 @@ from typing import Annotated, Any
 import typer
 
 from engine.cli_figures import APPS
+from engine.cli_train import studio_app, train
 from engine.console import Json, parse_size, reporting, show
 from engine.core.errors import BadInput, Cancelled, SoliloquyError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for _name, _sub in APPS.items():
     app.add_typer(_sub, name=_name)
+app.add_typer(studio_app, name="studio")
+app.command()(train)
 
 
 def without_arrays(result: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from engine.core.phones import CHANNELS, class_names, phone_class
 from engine.core.progress import SILENT, Reporter
 from engine.core.sound import Audio, Features
 from engine.speech.encode import Heard
-from engine.speech.frontend import FLOOR, log_mel, normalise
+from engine.speech.frontend import FLOOR, log_mel, normalise, normalise_running
 from engine.speech.net import EVENTS, ArticulationNet, load_net, prior_array
 
 EDGE_ROWS = 25  # 50 Hz rows of background put around a recording
@@ -46,7 +46,9 @@ class Embedded:
         edge = quiet_edge(mel)
         padded = np.concatenate([edge, mel, edge])
         report.check()
-        normal = normalise(padded, prior_array(self.net.config), heard=mel)
+        prior = prior_array(self.net.config)
+        causal = self.net.config.causal
+        normal = normalise_running(padded, prior) if causal else normalise(padded, prior, heard=mel)
         raw = run_chunked(self.net, normal, report)
         report.check()
         rows, frames = slice(EDGE_ROWS, EDGE_ROWS + len(mel) // 2), slice(2 * EDGE_ROWS, 2 * EDGE_ROWS + len(mel))
@@ -62,12 +64,14 @@ class Embedded:
 
 
 class Raw(NamedTuple):
-    """Outputs of the net. events [2t, 4], channels [t, 8], phones [t, classes]: probabilities; features [t, 64]."""
+    """Outputs of the net. events [2t, 4], channels [t, 8], phones [t, classes], fine [t, net_phones.FINE] (no columns
+    for a net without that head): probabilities; features [t, 64]."""
 
     events: np.ndarray
     channels: np.ndarray
     features: np.ndarray
     phones: np.ndarray
+    fine: np.ndarray
 
 
 def event_probabilities(raw: Raw) -> dict[str, np.ndarray]:
@@ -127,12 +131,15 @@ def run_chunked(net: ArticulationNet, mel: np.ndarray, report: Reporter = SILENT
             trunk = net.trunk(torch.from_numpy(mel[2 * first : 2 * last])[None])
             events, channels, features = net.heads(trunk)
             phones = torch.softmax(net.phone_logits(trunk), 1)[0].T
+            fine_logits = net.fine_logits(trunk)
+            fine = phones[:, :0] if fine_logits is None else torch.softmax(fine_logits, 1)[0].T
             a, b = at - first, min(at + chunk, rows) - first
             wanted = (
                 torch.sigmoid(events[0, 2 * a : 2 * b]),
                 torch.sigmoid(channels[0, a:b]),
                 features[0, a:b],
                 phones[a:b],
+                fine[a:b],
             )
             parts.append(tuple(x.numpy() for x in wanted))
     return Raw(*(np.concatenate(p) for p in zip(*parts, strict=True)))
