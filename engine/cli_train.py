@@ -31,6 +31,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "speech": Recipe("engine.train.speech_chain:speech", "the speech net for takes (OUT: a .safetensors)"),
     "speech_causal": Recipe("engine.train.speech_chain:speech_causal", "the speech net for live use"),
+    "adapter": Recipe("engine.train.adapter:adapter", "any HuBERT or wav2vec 2.0 (--encoder) to the speech interface"),
     "speech_loso": Recipe("engine.train.speech_chain:speech_loso", "speech nets that miss one speaker (OUT: a folder)"),
 }
 DATASETS: dict[str, Recipe] = {
@@ -60,15 +61,22 @@ def _options(function: Any, pairs: list[str]) -> dict[str, str]:
 
 def train(
     recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(RECIPES)}.")],
-    out: Annotated[Path, typer.Argument(help="Where the checkpoint goes.")],
-    work: Annotated[Path, typer.Option(help="Folder of the corpus and the state; the same line again resumes.")],
+    out: Annotated[Path | None, typer.Argument(help="Where the checkpoint goes (adapter: the user's folder).")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder of the corpus and the state; the same line again resumes.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Of an adapter: a model's folder or hub id.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of this recipe.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a checkpoint by its recipe."""
     function = _of(RECIPES, recipe, "recipe").load()
-    options = _options(function, option or [])
+    options = _options(function, [*(option or []), *([f"encoder={encoder}"] if encoder else [])])
+    required = [p.name for p in signature(function).parameters.values() if p.default is p.empty]
+    for name, value in (("OUT", out), ("--work FOLDER", work)):
+        if value is None and name.strip("-").split()[0].lower() in required:
+            raise BadInput(f"the recipe '{recipe}' needs {name}")
     with reporting(as_json) as report:
         result = function(out, work, seed=seed, report=report, **options)
     show(result, as_json, table(result))

@@ -23,6 +23,7 @@ from engine.motion.base import CONTROLS, MotionSlice, MotionSystem, get_system
 from engine.motion.contacts import about_to_speak, part, seal
 from engine.motion.layers import Layers, make_layers
 from engine.motion.resample import to_times
+from engine.speech.cue_files import to_rows
 
 BLOCK = 2000  # frames between two looks at whether someone cancelled
 WINDOW_S = 20.0  # a long voice is run in windows: progress, cancel, bounded memory
@@ -65,7 +66,7 @@ def perform(
     arkit, extra = _contacts(head, frames, *_with_layers(frames, layers), report)
     take = _assemble(head, clock, frames, layers, arkit, extra, heard, controls)
     report.check()
-    meta = _meta(head, audio, controls, system)
+    meta = _meta(head, audio, controls, system, heard)
     derived = "arkit" if take.authority == "flame" else "flame"
     return dataclasses.replace(take, residual_mm={derived: flame_residual_mm(head, take)}, meta=meta)
 
@@ -88,9 +89,9 @@ def _contacts(
 def _hear(audio: Audio, speech: Speech | str, report: Reporter) -> Speech:
     if isinstance(speech, Speech):
         return speech
-    from engine.speech.encode import encode
+    from engine.speech.listen import listen
 
-    return encode(audio, speech, report)
+    return listen(audio, speech, report=report)
 
 
 def run_system(system: MotionSystem, speech: Speech, controls: Controls, report: Reporter = SILENT) -> MotionSlice:
@@ -178,6 +179,13 @@ def _flame(
     return flame_form(head, arkit, extra, pose, frames.closure, held, frames.voice)
 
 
+def flame_again(head: Head, take: Take) -> FlameTrack:
+    """The FLAME-layout form of a take's own ARKit form, on a head whose expression basis holds its shapes by name."""
+    pose = take.flame.pose.copy()
+    pose[:, 6:9] = 0.0  # flame_track turns the jaw by jawOpen
+    return flame_track(head, take.arkit, take.extra, pose)
+
+
 def flame_residual_mm(head: Head, take: Take) -> float:
     """Largest vertex distance between the take's FLAME form and its ARKit form, over up to 25 frames, millimetres."""
     from engine.head.evaluate import flame_vertices, vertices
@@ -220,7 +228,7 @@ def _assemble(
     )
 
 
-def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem) -> dict[str, Any]:
+def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem, speech: Speech) -> dict[str, Any]:
     return {
         "head": head.name,
         "topology_sha256": head.topology_sha256,
@@ -233,4 +241,6 @@ def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem) ->
         "obeyed": sorted(system.supports),
         "applied_after": [],
         "engine": __version__,
+        "speech": {"encoder": speech.features.encoder_id, "layer": speech.features.layer},
+        "cues": to_rows(speech.cues),
     }

@@ -19,6 +19,7 @@ from engine.speech.net import EVENTS, ArticulationNet, load_net, prior_array
 
 EDGE_ROWS = 25  # 50 Hz rows of background put around a recording
 LIP_BLUR_ROWS = 2.0  # standard deviation, 40 ms: lips shape more slowly than phones change
+FIRST_FRAMES = 10  # of 10 ms, from which live use takes the background before the start
 EDGE_BELOW = 7.0  # at least 30 dB (natural-log units of power) below each band's peak
 CHUNK_ROWS = 500  # 10 s at once: a cancel is heard in well under 200 ms
 
@@ -39,15 +40,15 @@ class Embedded:
         self.net, self.encoder_id, self.thresholds = net, encoder_id, thresholds
 
     def __call__(self, audio: Audio, report: Reporter = SILENT) -> Heard:
-        """Raises Cancelled."""
-        samples = levelled(audio.samples)
+        """Raises Cancelled. A causal net hears nothing that comes later than its look-ahead, the level included."""
+        causal = self.net.config.causal
+        samples = audio.samples if causal else levelled(audio.samples)
         report.check()
         mel = log_mel(samples, report)
-        edge = quiet_edge(mel)
+        edge = quiet_edge(mel[:FIRST_FRAMES] if causal else mel)
         padded = np.concatenate([edge, mel, edge])
         report.check()
         prior = prior_array(self.net.config)
-        causal = self.net.config.causal
         normal = normalise_running(padded, prior) if causal else normalise(padded, prior, heard=mel)
         raw = run_chunked(self.net, normal, report)
         report.check()
@@ -59,7 +60,7 @@ class Embedded:
             Features(self.encoder_id, "penultimate", 50.0, 0.0, features, norm="tanh"),
             mel,
             self.thresholds,
-            raw.phones[rows],
+            raw.fine[rows] if raw.fine.shape[1] else raw.phones[rows],
         )
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from engine.assets import registry
-from engine.core.errors import BadFile, BadInput
+from engine.core.errors import BadInput
 from engine.core.names import ARTICULATION, ARTICULATION_INDEX
 from engine.core.phones import CHANNELS
 from engine.core.progress import SILENT, Reporter
@@ -22,7 +22,7 @@ from engine.speech import events as ev
 from engine.speech import prosody
 
 # One line for each encoder: its module has `accepts(path) -> bool` and `load(path) -> Encoder`.
-ENCODERS: tuple[str, ...] = ("engine.speech.embedded",)
+ENCODERS: tuple[str, ...] = ("engine.speech.pretrained", "engine.speech.embedded")
 
 SILENT_S = 0.20  # a pause longer than this shuts the mouth
 LEAD_S, DECAY_S = 0.12, 0.16  # the mouth opens ahead of the sound and closes after it
@@ -36,8 +36,8 @@ class Heard:
     events: name -> [2t] float32 probability at 100 Hz ("closure", "labiodental", "round", "voice").
     channels [t, 8] float32 in [0, 1] (`phones.CHANNELS`). features: [t, d]. mel [2t, 64]: natural log power.
     thresholds: default threshold of an event kind where the checkpoint states its own.
-    phones: [t, classes] float32 probabilities of `phones.class_names()` at 50 Hz, which alignment needs; None if the
-    encoder has none.
+    phones: [t, n] float32 probabilities at 50 Hz of `phones.class_names()`, or of `net_phones.FINE` from a net that
+    tells those apart: what alignment needs; None if the encoder has none.
     """
 
     events: Mapping[str, np.ndarray]
@@ -52,12 +52,26 @@ class Encoder(Protocol):
     def __call__(self, audio: Audio, report: Reporter = SILENT) -> Heard: ...
 
 
-def load_encoder(name: str = "default") -> Encoder:
-    """An encoder by its registry name, or by the path of a checkpoint. Raises BadInput, BadFile, Missing."""
+def load_encoder(name: str = "default", download: bool = False) -> Encoder:
+    """An encoder by its registry name, the path of a checkpoint or of a pretrained model's folder, or a hub id.
+
+    download: whether a hub id that is not in the local cache may be fetched. Raises BadInput, BadFile, Missing.
+    """
     path = Path(name).expanduser() if registry.is_path(name) else registry.resolve(name, "speech")
     if not path.exists():
-        raise BadFile(path, "no such speech encoder")
-    return _load(str(path), path.stat().st_mtime_ns)
+        from engine.speech.hub import folder_of
+
+        path = folder_of(name, download)
+    return _load(str(path), _stamp(path))
+
+
+def _stamp(path: Path) -> int:
+    """Changes when the file does, or the adapter of a pretrained model's folder."""
+    if path.is_dir():
+        from engine.speech.pretrained import adapter_time
+
+        return adapter_time(path)
+    return path.stat().st_mtime_ns
 
 
 @lru_cache(maxsize=2)

@@ -113,9 +113,12 @@ def merged(segments: list[Segment]) -> list[Segment]:
     return out
 
 
-def segments_of(lib: Library) -> list[Segment]:
-    """What `say` has just said, as IPA segments in seconds; pauses are '_'."""
+def segments_of(lib: Library, shortest: float = 1e-9) -> list[Segment]:
+    """What `say` has just said, as IPA segments in seconds; pauses are '_'.
+
+    shortest: seconds below which an event is left out. espeak gives a final l no time of its own: 0 keeps it.
+    """
     samples = sum(len(piece) for piece in lib.wave)
     marks = [(s / lib.rate, p) for s, p in lib.phones]
     ends = [t for t, _ in marks[1:]] + [samples / lib.rate]
-    return merged([(p or "_", a, b) for (a, p), b in zip(marks, ends, strict=True) if b > a])
+    return merged([(p or "_", a, b) for (a, p), b in zip(marks, ends, strict=True) if b - a >= shortest])
