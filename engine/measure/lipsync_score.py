@@ -75,23 +75,23 @@ class Tally:
     speech_s: float = 0.0
     seconds: float = 0.0
     correlation_s: float = 0.0  # correlation times seconds
-    jitter2: float = 0.0  # summed squares of the opening's second difference in held vowels, over its range squared
-    jitter2_reference: float = 0.0
-    jitter_frames: int = 0
     lags: list[float] = field(default_factory=list)
+    jitters: list[float] = field(default_factory=list)  # of each held vowel
+    reference_jitters: list[float] = field(default_factory=list)
     openings: list[float] = field(default_factory=list)
     products: np.ndarray = field(default_factory=lambda: np.zeros(2 * int(LAG_S * GRID_HZ) + 1))
 
 
-_NUMBERS = tuple(f.name for f in fields(Tally) if f.name not in {"lags", "openings", "products"})
+_LISTS = ("lags", "openings", "jitters", "reference_jitters")
+_NUMBERS = tuple(f.name for f in fields(Tally) if f.name not in {*_LISTS, "products"})
 
 
 def sum_of(tallies: Sequence[Tally]) -> Tally:
     """Counts of several clips as one."""
     out = Tally(**{name: sum(getattr(t, name) for t in tallies) for name in _NUMBERS})
     for t in tallies:
-        out.lags += t.lags
-        out.openings += t.openings
+        for name in _LISTS:
+            getattr(out, name).extend(getattr(t, name))
         out.products = out.products + t.products
     return out
 
@@ -193,18 +193,17 @@ def held_vowels(reference: Reference) -> list[tuple[float, float]]:
 
 
 def _count_jitter(tally: Tally, reference: Reference, track: Track) -> None:
-    """Unrest of the opening in held vowels, beside that of the labels' own coarticulated opening at the same times."""
+    """Unrest of the opening in each held vowel, beside that of the labels' own opening at the same times."""
     times = track.times[(track.times >= 0) & (track.times <= reference.duration)]
     if len(times) < 3:
         return
-    inside = covered(times, held_vowels(reference))[1:-1]
     wanted = targets(reference.segments, times)[:, 0].astype(np.float64)
-    for name, values in (("jitter2", track.on("opening", times)), ("jitter2_reference", wanted)):
+    vowels = [np.flatnonzero((times[1:-1] >= a) & (times[1:-1] <= b)) for a, b in held_vowels(reference)]
+    for into, values in ((tally.jitters, track.on("opening", times)), (tally.reference_jitters, wanted)):
         span = float(np.percentile(values, 95) - np.percentile(values, 5))
         if span > 1e-6:
-            unrest = np.diff(values, 2)[inside] / span
-            setattr(tally, name, float(unrest @ unrest))
-    tally.jitter_frames = int(inside.sum())
+            unrest = np.diff(values, 2) / span
+            into.extend(float(np.sqrt(np.mean(unrest[rows] ** 2))) for rows in vowels if len(rows) >= 2)
 
 
 def tally_of(reference: Reference, track: Track) -> Tally:
@@ -237,15 +236,15 @@ def figures(tallies: Sequence[Tally], in_mm: bool = False) -> dict[str, Any]:
     labiodental, false_labiodental; rounding (share of rounded phones whose lips round; false_rounding: of long spread
     or open vowels); correlation (mean over clips by length) with correlation_low95; lag_ms (positive: the face is
     late), lag_median_ms; opening: median of the largest in each stressed open vowel, open_mm the same in mm; jitter:
-    RMS second difference of the opening in held vowels per frame, in shares of its range, jitter_reference that of
-    the labels' own opening.
+    median over held vowels of the opening's RMS second difference per frame, in shares of its range (a closure in
+    the wrong place is counted elsewhere), jitter_reference that of the labels' own opening.
     """
     t = sum_of(tallies)
     share = lambda a, b: round(a / b, 4) if b else None  # noqa: E731
     opening = round(float(np.median(t.openings)), 3) if t.openings else None
     lag = (int(t.products.argmax()) - len(t.products) // 2) * 1000 / GRID_HZ if t.lags else None
     low, high = wilson(t.hits, t.events)
-    jitter = [math.sqrt(x / t.jitter_frames) if t.jitter_frames else 0.0 for x in (t.jitter2, t.jitter2_reference)]
+    jitter = [float(np.median(x)) if x else 0.0 for x in (t.jitters, t.reference_jitters)]
     return {
         "events": t.events,
         "closure": share(t.hits, t.events),
