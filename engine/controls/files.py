@@ -25,7 +25,7 @@ from engine.core.files import read_json, write_json
 from engine.core.names import AUS, EMOTIONS, SIDES
 
 KIND, FORMAT = "controls", 1
-LAYERS = ("blink", "gaze", "head")
+LAYERS = ("blink", "gaze", "head", "nod", "brow", "accent")
 DIALS = ("mouth", "jaw", "upper", "lower")
 GAZE = {"yaw": (-1.2, 1.2), "pitch": (-1.2, 1.2), "influence": (0, 1)}  # radians, radians, share
 AU_SIDES = tuple(f"{au}_{side}" for au in AUS for side in SIDES)

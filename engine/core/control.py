@@ -46,8 +46,8 @@ class Controls:
     emotions: label -> keys in [0, 1] (the curve is the transition); intensity in [0, 1];
     valence, arousal in [-1, 1]; au: "AU12_L" -> keys in [-1, 1], added after everything else;
     gaze: where the animator makes the eyes look: "yaw" (radians, to the subject's left), "pitch" (up) and "influence"
-    in [0, 1] over the automatic layer; layers: "blink", "gaze", "head"; dials: named strengths ("mouth", "jaw",
-    "upper", "lower"), 1 = as generated.
+    in [0, 1] over the automatic layer; layers: "blink", "gaze", "head" and, from the voice's prosody, "nod" (within
+    "head"), "brow", "accent"; dials: named strengths ("mouth", "jaw", "upper", "lower"), 1 = as generated.
     """
 
     emotions: dict[str, Keys] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from engine.core.progress import SILENT, Reporter
 from engine.core.sound import Audio, Speech
 from engine.core.take import FlameTrack, Take
 from engine.core.units import MM
+from engine.motion.accents import Accented
 from engine.motion.base import CONTROLS, MotionSlice, MotionSystem, get_system
 from engine.motion.contacts import about_to_speak, part, seal
 from engine.motion.layers import Layers, make_layers
@@ -97,11 +98,12 @@ def _hear(audio: Audio, speech: Speech | str, report: Reporter) -> Speech:
 def run_system(system: MotionSystem, speech: Speech, controls: Controls, report: Reporter = SILENT) -> MotionSlice:
     """The system's motion for the whole voice at its native rate, run window by window."""
     cache, state, parts = system.prepare(speech), None, []
+    accented = Accented(speech, controls)
     starts = np.arange(0.0, speech.duration, WINDOW_S)
     for i, t0 in enumerate(starts):
         report.step("motion", i, len(starts))
         end = min(t0 + WINDOW_S, speech.duration)
-        part, state = system.run(cache, lambda times: sample(controls, times), t0, end, state)
+        part, state = system.run(cache, lambda times: accented(sample(controls, times)), t0, end, state)
         parts.append(part)
     report.step("motion", len(starts), len(starts))
     names = [f.name for f in dataclasses.fields(MotionSlice)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.controls.files import LAYERS
 from engine.core.anatomy import Head
 from engine.core.control import Controls, Layer
 from engine.core.errors import BadFile, BadInput
@@ -33,7 +34,7 @@ SHORTEST_DRAWN_S, LABEL_BURST_S = 0.045, 0.030  # a label holds the burst too, w
 
 def speech_only() -> Controls:
     """Controls with nothing keyed and every automatic layer off: the voice alone."""
-    return Controls(layers={name: Layer(on=False) for name in ("blink", "gaze", "head")})
+    return Controls(layers={name: Layer(on=False) for name in LAYERS})
 
 
 def mesh_track(head: Head, take: Take) -> Track:
