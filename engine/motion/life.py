@@ -1,10 +1,10 @@
 """How an expression arrives, is held and goes: the curves of the controls are obeyed, and a held face still lives.
 
 Rules of ours on known findings: the upper face moves first and spontaneous expressions are slightly uneven in time
-between the sides (Ekman & Friesen 1982; Schmidt & Cohn 2003); an apex is not held at full but settles; expressions
-follow the voice's loudness. All of it is a function of time in seconds and of the seed, without state, so any window,
-any length and any frame rate give the same face; every step is linear in the controls' level, so more intensity never
-shows less. The layer "life" scales it, 0 shows the curves as keyed.
+between the sides (Ekman & Friesen 1982; Schmidt & Cohn 2003); an apex is not held at full but settles. (How they
+follow the voice is accents.py.) All of it is a function of time in seconds and of the seed, without state, so any
+window, any length and any frame rate give the same face; every step is linear in the controls' level, so more
+intensity never shows less. The layer "life" scales it, 0 shows the curves as keyed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 from engine.controls.track import expression_au
 from engine.core.control import ControlTrack
 from engine.core.names import AU_INDEX, AUS
-from engine.core.sound import Speech
 
 # Seconds that AUs come before the keyed curve. Never later than it: a key means "arrived".
 LEAD_S = {
@@ -26,24 +25,9 @@ LEAD_S = {
 }
 SIDE_LEAD_S = 0.02  # one side, drawn by the seed, is this much earlier still
 SETTLE, SETTLE_S = 0.08, (0.5, 1.0, 1.5)  # share that a held apex gives up, and how long ago it must have been held
-SWAY, BREATH = 0.12, 0.08  # slow variation of a hold; share that follows the voice's loudness
+SWAY = 0.12  # slow variation of a hold
 _SWAY_HZ = (0.07, 0.16, 0.31)
 _RNG_STREAM = 41  # apart from those of blink, gaze and head
-
-
-def arousal_of(speech: Speech) -> np.ndarray:
-    """The voice's loudness against its own mean, in [-1, 1], smooth over half a second; 0 in silence. [t] at 50 Hz."""
-    from scipy.ndimage import gaussian_filter1d
-
-    energy = np.asarray(speech.prosody.get("energy", speech.articulation[:, 0]), np.float64)
-    voice = speech.articulation[:, -1].astype(np.float64)
-    if voice.sum() < 1:
-        return np.zeros(len(energy), np.float32)
-    weight = gaussian_filter1d(voice, 25, mode="nearest")
-    slow = gaussian_filter1d(energy * voice, 25, mode="nearest") / np.maximum(weight, 0.05)
-    mean = float((energy * voice).sum() / voice.sum())
-    spread = float(np.sqrt((voice * (slow - mean) ** 2).sum() / voice.sum())) + 0.02
-    return (np.tanh((slow - mean) / spread) * np.minimum(weight * 2.0, 1.0)).astype(np.float32)
 
 
 def _sway(times: np.ndarray, seed: int) -> np.ndarray:
@@ -78,12 +62,10 @@ def _ahead(grid: np.ndarray, first: int, count: int, shift: np.ndarray) -> np.nd
     return out
 
 
-def living_au(
-    controls: Callable[[np.ndarray], ControlTrack], times: np.ndarray, arousal: np.ndarray | None = None
-) -> np.ndarray:
+def living_au(controls: Callable[[np.ndarray], ControlTrack], times: np.ndarray) -> np.ndarray:
     """The AUs of a living face at `times` [t] seconds, evenly spaced. [t, 18, 2] in [0, 1].
 
-    controls: samples the control track at any seconds; arousal [t] in [-1, 1] at the same times, or None for silence.
+    controls: samples the control track at any seconds.
     """
     track = controls(times[:1])
     life, seed, count = track.life, track.seed, len(times)
@@ -97,6 +79,4 @@ def living_au(
     earlier = (_ahead(grid, before - round(ago / step), count, lead) for ago in SETTLE_S)
     au = au - min(SETTLE * life, 0.5) * np.minimum.reduce([au, *earlier])
     swell = 1.0 - SWAY * life * 0.5 * (1.0 - _sway(times, seed))
-    if arousal is not None:
-        swell = swell * (1.0 + BREATH * life * arousal[:, None, None])
     return np.clip(au * np.maximum(swell, 0.0), 0.0, 1.0).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,19 @@ from engine.controls.files import digest
 from engine.controls.track import sample
 from engine.core.anatomy import Head
 from engine.core.clock import FrameClock
-from engine.core.control import Controls
+from engine.core.control import Controls, ControlTrack
 from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, AU_INDEX, EXTRA, EXTRA_INDEX
 from engine.core.progress import SILENT, Reporter
 from engine.core.sound import Audio, Speech
 from engine.core.take import FlameTrack, Take
 from engine.core.units import MM
+from engine.motion.accents import Accented, layer_of
 from engine.motion.after import apply_rest
 from engine.motion.base import CONTROLS, MotionSlice, MotionSystem, get_system
 from engine.motion.contacts import about_to_speak, part, seal
 from engine.motion.dials import sampled, turned
-from engine.motion.layers import Layers, blink_events, layer_of, make_layers
+from engine.motion.layers import Layers, blink_events, make_layers
+from engine.speech.cue_files import to_rows
 
 BLOCK = 2000  # frames between two looks at whether someone cancelled
 WINDOW_S = 20.0  # a long voice is run in windows: progress, cancel, bounded memory
@@ -54,7 +57,7 @@ def perform(
         report.warn("no voice was heard in this file: the mouth stays closed")
     system = get_system(motion)
     native = run_system(system, heard, controls, report)
-    native = apply_rest(native, lambda at: sample(controls, at), system.supports)
+    native = apply_rest(native, sampler(heard, controls), system.supports)
     times = clock.times(clock.count(audio.duration))
     frames = turned(native, times, clock.fps, sampled(controls, times))
     layers = make_layers(heard, controls, times)
@@ -85,19 +88,26 @@ def _contacts(
 def _hear(audio: Audio, speech: Speech | str, report: Reporter) -> Speech:
     if isinstance(speech, Speech):
         return speech
-    from engine.speech.encode import encode
+    from engine.speech.listen import listen
 
-    return encode(audio, speech, report)
+    return listen(audio, speech, report=report)
+
+
+def sampler(speech: Speech, controls: Controls) -> Callable[[np.ndarray], ControlTrack]:
+    """The controls at any seconds, with the accents of this voice."""
+    accented = Accented(speech, controls)
+    return lambda times: accented(sample(controls, times))
 
 
 def run_system(system: MotionSystem, speech: Speech, controls: Controls, report: Reporter = SILENT) -> MotionSlice:
     """The system's motion for the whole voice at its native rate, run window by window."""
     cache, state, parts = system.prepare(speech), None, []
+    keyed = sampler(speech, controls)
     starts = np.arange(0.0, speech.duration, WINDOW_S)
     for i, t0 in enumerate(starts):
         report.step("motion", i, len(starts))
         end = min(t0 + WINDOW_S, speech.duration)
-        part, state = system.run(cache, lambda times: sample(controls, times), t0, end, state)
+        part, state = system.run(cache, keyed, t0, end, state)
         parts.append(part)
     report.step("motion", len(starts), len(starts))
     names = [f.name for f in dataclasses.fields(MotionSlice)]
@@ -175,6 +185,13 @@ def _flame(
     return flame_form(head, arkit, extra, pose, frames.closure, held, frames.voice)
 
 
+def flame_again(head: Head, take: Take) -> FlameTrack:
+    """The FLAME-layout form of a take's own ARKit form, on a head whose expression basis holds its shapes by name."""
+    pose = take.flame.pose.copy()
+    pose[:, 6:9] = 0.0  # flame_track turns the jaw by jawOpen
+    return flame_track(head, take.arkit, take.extra, pose)
+
+
 def flame_residual_mm(head: Head, take: Take) -> float:
     """Largest vertex distance between the take's FLAME form and its ARKit form, over up to 25 frames, millimetres."""
     from engine.head.evaluate import flame_vertices, vertices
@@ -232,4 +249,6 @@ def _meta(head: Head, audio: Audio, controls: Controls, system: MotionSystem, sp
         "obeyed": sorted(system.supports),
         "applied_after": sorted(set(CONTROLS) - system.supports),
         "engine": __version__,
+        "speech": {"encoder": speech.features.encoder_id, "layer": speech.features.layer},
+        "cues": to_rows(speech.cues),
     }

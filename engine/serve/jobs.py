@@ -109,30 +109,21 @@ def _joint_names() -> tuple[str, ...]:
 
 def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     """A voice and controls -> a take (docs/design.md "Commands"; the entries are those of `soliloquy speak`)."""
-    import dataclasses
-
     from engine.audio.read import read_audio
-    from engine.controls.files import parse_controls, read_controls
-    from engine.core.control import Controls
     from engine.core.takefile import write_take
     from engine.head.library import load_head
     from engine.motion.perform import perform
-    from engine.serve.takes import bound_of, take_answer
+    from engine.serve.speaking import controls_of, into_of, speech_of, spliced
+    from engine.serve.takes import bound_of, cue_arrays, take_answer
 
     bound = bound_of(request)
     path = writable(needed(request, "take"))
     warnings: list[str] = []
     heard = Noting(reporter, warnings)
     heard.step("read", 0, 1)
+    into = into_of(request)
     audio = read_audio(needed(request, "audio"), heard)
-    if request.get("controls_path"):
-        controls = read_controls(request["controls_path"])
-    elif request.get("controls"):
-        controls = parse_controls(request["controls"])
-    else:
-        controls = Controls()
-    if request.get("seed") is not None:
-        controls = dataclasses.replace(controls, seed=whole(request, "seed", 0, 0, 2**31 - 1))
+    controls = controls_of(request)
     it = load_head(request.get("head", "default"))
     take = perform(
         audio,
@@ -141,11 +132,16 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
         first_frame=whole(request, "first_frame", 1, -(10**6), 10**6),
         motion=request.get("motion", "direct"),
         head=it,
-        speech=request.get("speech", "default"),
+        speech=speech_of(request, audio, heard),
         report=heard,
     )
+    if into is not None:
+        take = spliced(into, take, it)
     write_take(path, take)
     answer = take_answer(it, take, str(path), bound, heard)
+    answer["arrays"] |= cue_arrays(take)
+    # Cues go as arrays: those of a long voice would not fit a line of the protocol.
+    answer["meta"] = {**take.meta, "cues": len(take.meta.get("cues", []))}
     return answer | {"duration": audio.duration, "warnings": warnings}
 
 
@@ -201,6 +197,17 @@ def transfer(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     return transfer_to_mesh(request, reporter)
 
 
+def cues(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """{"source": a take or a cue file, "out": a cue file or nothing} -> its phone cues, written there in its form."""
+    from engine.speech.cue_files import read_cues, to_rows, write_cues
+
+    found = read_cues(needed(request, "source"))
+    if request.get("out"):
+        write_cues(request["out"], found)
+        return {"out": str(request["out"]), "count": len(found)}
+    return {"count": len(found), "cues": to_rows(found)}
+
+
 JOBS: dict[str, Job] = {
     "version": version,
     "head": head,
@@ -211,4 +218,5 @@ JOBS: dict[str, Job] = {
     "sheet": sheet,
     "avatar": avatar,
     "transfer": transfer,
+    "cues": cues,
 }

@@ -51,6 +51,16 @@ def take_arrays(it: Head, take: Take, bound_mm: float = BOUND_MM, report: Report
     return arrays
 
 
+def cue_arrays(take: Take) -> dict[str, Any]:
+    """Phone cues: "cue_seconds" [n, 2] float64 (start, end) and "cue_phones", their names as UTF-8, a line each."""
+    cues = take.meta.get("cues") or []
+    names = "\n".join(str(phone) for phone, _, _ in cues).encode()
+    return {
+        "cue_seconds": np.array([[a, b] for _, a, b in cues], np.float64).reshape(-1, 2),
+        "cue_phones": np.frombuffer(names, np.uint8).copy(),
+    }
+
+
 def take_answer(
     it: Head, take: Take, path: str, bound_mm: float = BOUND_MM, report: Reporter = SILENT
 ) -> dict[str, Any]:

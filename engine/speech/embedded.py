@@ -14,11 +14,12 @@ from engine.core.phones import CHANNELS, class_names, phone_class
 from engine.core.progress import SILENT, Reporter
 from engine.core.sound import Audio, Features
 from engine.speech.encode import Heard
-from engine.speech.frontend import FLOOR, log_mel, normalise
+from engine.speech.frontend import FLOOR, log_mel, normalise, normalise_running
 from engine.speech.net import EVENTS, ArticulationNet, load_net, prior_array
 
 EDGE_ROWS = 25  # 50 Hz rows of background put around a recording
 LIP_BLUR_ROWS = 2.0  # standard deviation, 40 ms: lips shape more slowly than phones change
+FIRST_FRAMES = 10  # of 10 ms, from which live use takes the background before the start
 EDGE_BELOW = 7.0  # at least 30 dB (natural-log units of power) below each band's peak
 CHUNK_ROWS = 500  # 10 s at once: a cancel is heard in well under 200 ms
 
@@ -39,14 +40,16 @@ class Embedded:
         self.net, self.encoder_id, self.thresholds = net, encoder_id, thresholds
 
     def __call__(self, audio: Audio, report: Reporter = SILENT) -> Heard:
-        """Raises Cancelled."""
-        samples = levelled(audio.samples)
+        """Raises Cancelled. A causal net hears nothing that comes later than its look-ahead, the level included."""
+        causal = self.net.config.causal
+        samples = audio.samples if causal else levelled(audio.samples)
         report.check()
         mel = log_mel(samples, report)
-        edge = quiet_edge(mel)
+        edge = quiet_edge(mel[:FIRST_FRAMES] if causal else mel)
         padded = np.concatenate([edge, mel, edge])
         report.check()
-        normal = normalise(padded, prior_array(self.net.config), heard=mel)
+        prior = prior_array(self.net.config)
+        normal = normalise_running(padded, prior) if causal else normalise(padded, prior, heard=mel)
         raw = run_chunked(self.net, normal, report)
         report.check()
         rows, frames = slice(EDGE_ROWS, EDGE_ROWS + len(mel) // 2), slice(2 * EDGE_ROWS, 2 * EDGE_ROWS + len(mel))
@@ -57,16 +60,19 @@ class Embedded:
             Features(self.encoder_id, "penultimate", 50.0, 0.0, features, norm="tanh"),
             mel,
             self.thresholds,
+            raw.fine[rows] if raw.fine.shape[1] else raw.phones[rows],
         )
 
 
 class Raw(NamedTuple):
-    """Outputs of the net. events [2t, 4], channels [t, 8], phones [t, classes]: probabilities; features [t, 64]."""
+    """Outputs of the net. events [2t, 4], channels [t, 8], phones [t, classes], fine [t, net_phones.FINE] (no columns
+    for a net without that head): probabilities; features [t, 64]."""
 
     events: np.ndarray
     channels: np.ndarray
     features: np.ndarray
     phones: np.ndarray
+    fine: np.ndarray
 
 
 def event_probabilities(raw: Raw) -> dict[str, np.ndarray]:
@@ -126,12 +132,15 @@ def run_chunked(net: ArticulationNet, mel: np.ndarray, report: Reporter = SILENT
             trunk = net.trunk(torch.from_numpy(mel[2 * first : 2 * last])[None])
             events, channels, features = net.heads(trunk)
             phones = torch.softmax(net.phone_logits(trunk), 1)[0].T
+            fine_logits = net.fine_logits(trunk)
+            fine = phones[:, :0] if fine_logits is None else torch.softmax(fine_logits, 1)[0].T
             a, b = at - first, min(at + chunk, rows) - first
             wanted = (
                 torch.sigmoid(events[0, 2 * a : 2 * b]),
                 torch.sigmoid(channels[0, a:b]),
                 features[0, a:b],
                 phones[a:b],
+                fine[a:b],
             )
             parts.append(tuple(x.numpy() for x in wanted))
     return Raw(*(np.concatenate(p) for p in zip(*parts, strict=True)))

@@ -43,7 +43,7 @@ class EventRule:
     gap: float = 0.04
     ramp: float = 0.04
     per_second: float = 0.0
-    limits: tuple[float, float] = (0.3, 0.97)
+    limits: tuple[float, float] = (0.05, 0.995)
 
 
 CLOSURE = EventRule(per_second=1.3)
@@ -54,10 +54,10 @@ DIP = 0.35  # of the lower of two peaks
 DOUBT = (0.2, 0.8)  # peak probabilities of the briefest and of the longest ordinary event
 HELD_S = 0.12  # a longer run is a held sound (a long m) or a long doubt (a final n)
 SHORT, HELD = (0.8, 0.97), (0.95, 0.99)  # median probabilities from which a run is kept in part, and whole
-ANCHOR = 0.4  # where in its run a shorter drawing lies: 0 at the run's beginning, 1 at its end
+ANCHOR = 0.33  # where in its run a shorter drawing lies: 0 at the run's beginning, 1 at its end
 RIVAL_FRAMES = 3  # events are drawn a little ahead of what was heard
 BITE_GAIN = 2.0  # the labiodental head is the shyer of the two: 0.4 of it outweighs 0.8 of a closure
-CALIBRATE_S = 20.0  # a clip with this much speech moves half of the way from the default threshold to its own
+CALIBRATE_S = 12.0  # a clip with this much speech moves half of the way from the default threshold to its own
 
 
 def chain_posterior(p: np.ndarray, rule: EventRule) -> np.ndarray:

@@ -91,3 +91,17 @@ def normalise(mel: np.ndarray, prior: np.ndarray, heard: np.ndarray | None = Non
     own = heard[loud].mean(0)
     mean = (n * own + PRIOR_FRAMES * (prior + own.mean())) / (n + PRIOR_FRAMES)
     return np.clip((mel - mean) / SCALE, *RANGE).astype(np.float32)
+
+
+def normalise_running(mel: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """`normalise` for live use: the mean of each frame is that of the sound so far, louder frames counting for more.
+
+    mel: [t, 64] natural log power; prior [64]. A frame's weight is its amplitude, so background hardly counts once
+    speech was heard. Returns [t, 64] float32 within RANGE.
+    """
+    amplitude = np.exp(0.5 * loudness(mel).astype(np.float64))[:, None]
+    total = np.cumsum(amplitude, 0)
+    own = np.cumsum(amplitude * mel, 0) / total
+    n = total / np.maximum.accumulate(amplitude, 0)  # how many loud frames that amounts to
+    mean = (n * own + PRIOR_FRAMES * (prior + own.mean(1, keepdims=True))) / (n + PRIOR_FRAMES)
+    return np.clip((mel - mean) / SCALE, *RANGE).astype(np.float32)

@@ -1,14 +1,14 @@
-"""Recipe of the embedded speech net: synthesise, make the store, train on one core, resume after any stop.
+"""One training run of a speech net on one core: batches, losses, steps, checkpoints, resume.
 
-    python -m engine.train.speech_recipe OUT.safetensors --folder WORK --hours 5 --minutes 40
-
-WORK keeps the store, the training state (safetensors, every minute) and log.json; the same line run again resumes.
+Runs are counted in steps, and every batch is drawn from the seed and the step's number: a run that was stopped goes on
+to the same weights as one that was not (tests/engine/test_speech_train.py).
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,107 +17,161 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_json, replacing, write_json
 from engine.core.phones import CHANNELS, class_names
 from engine.core.progress import SILENT, Reporter
 from engine.speech.net import EVENTS, ArticulationNet, NetConfig, load_net, save_net
-from engine.studio.speech_corpus.build import clips
-from engine.train.speech_augment import augment, mask_bands, normalise
-from engine.train.speech_data import LABELS, UNKNOWN_PHONE, Store, build_store
+from engine.speech.net_phones import BITTEN, NASALS
+from engine.train.speech_augment import (
+    TEMPO,
+    TEMPO_SHARE,
+    augment,
+    mask_bands,
+    normalise,
+    normalise_running,
+    tempo,
+)
+from engine.train.speech_data import LABELS, UNKNOWN_PHONE, Store
 
 WINDOW = 400  # mel frames, 4 s
-BATCH = 24
+BATCH = 16
 EMA = 0.998
-EVENT_WEIGHTS = (2.0, 2.5, 1.0, 1.0)
-PHONE_WEIGHT = 0.8
+EVENT_WEIGHTS = (2.0, 3.0, 1.0, 1.0)
+PHONE_WEIGHT, FINE_WEIGHT = 0.5, 0.5
+NASAL_EXTRA = 1.0  # closure loss of n, ng and ny: what is most often mistaken for closed lips
+BITE_EXTRA = 1.5  # labiodental loss of f and v: weak sounds, one frame in forty
+BESIDE_SHARE = 0.2  # of the windows, those with other sounds under the voice
 PAUSE = class_names().index("pause")
 CHANNEL_WEIGHTS = (2.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5)
+LOG_STEPS, SAVE_STEPS = 50, 200
+CAUSAL_AHEAD = (1, 1, 0, 0, 0, 0, 0, 0)  # rows of 20 ms; with entry, heads and spectrum 92.5 ms in all
 
 
 @dataclass(frozen=True)
 class Plan:
-    """hours: of synthesised speech. variants: of each clip in the store. minutes: of training. rate: peak learning
-    rate. shares: how often each source is drawn, as pairs (equal parts of the store where empty)."""
+    """steps: of `BATCH` windows. rate: peak learning rate (cosine to 2 %). shares: how often each source is drawn, as
+    pairs (by its hours where empty). without: voices left out. causal: the net for live use."""
 
-    hours: float = 5.0
-    variants: int = 3
-    minutes: float = 40.0
+    steps: int = 4000
     seed: int = 0
     rate: float = 2.5e-3
-    shares: tuple[tuple[str, float], ...] = (("espeak", 0.3), ("flite", 0.33), ("festival", 0.37))
+    shares: tuple[tuple[str, float], ...] = ()
+    without: tuple[str, ...] = ()
+    causal: bool = False
 
 
 def losses(net: ArticulationNet, mel: Tensor, labels: Tensor, noise_only: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Weighted cross entropies of events (hard), channels (soft targets) and phone classes.
+    """Weighted cross entropies of events (hard), channels (soft targets), phone classes and fine phones.
 
-    mel [b, 2t, 64] normalised; labels [b, 2t, 14] as stored (speech_data.LABELS); noise_only [b]: labels 0.
+    mel [b, 2t, 64] normalised; labels [b, 2t, 15] as stored (speech_data.LABELS); noise_only [b]: labels 0.
     """
     with torch.autocast("cpu", torch.bfloat16):
         trunk = net.trunk(mel)
         events, channels, _ = net.heads(trunk)
-        phones = net.phone_logits(trunk)
-    which = labels[:, ::2, LABELS.index("phone")].long().where(~noise_only[:, None], torch.tensor(PAUSE))
+        phones, fine = net.phone_logits(trunk), net.fine_logits(trunk)
+    column = lambda name: labels[..., LABELS.index(name)].long()  # noqa: E731
+    which = column("phone")[:, ::2].where(~noise_only[:, None], torch.tensor(PAUSE))
+    exact = column("fine").where(~noise_only[:, None], torch.tensor(0))
     labels = labels / 255.0 * (~noise_only)[:, None, None]
     k = len(EVENTS)
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     trust = torch.where(noise_only[:, None], torch.ones(()), labels[..., LABELS.index("weight")])
     known = trust[..., None] * ((labels[..., :k] - 0.5).abs() > 0.1)  # 128 of 255: nobody knows
-    event_loss = (bce(events.float(), labels[..., :k], reduction="none") * known).mean((0, 1))
+    event_loss = bce(events.float(), labels[..., :k], reduction="none") * known
+    closure = event_loss[..., 0] * (1.0 + NASAL_EXTRA * torch.isin(exact, torch.tensor(NASALS)))
+    bite = event_loss[..., 1] * (1.0 + BITE_EXTRA * torch.isin(exact, torch.tensor(BITTEN)))
+    event_means = torch.stack([closure.mean(), bite.mean(), event_loss[..., 2].mean(), event_loss[..., 3].mean()])
     goal = labels[:, ::2, k : k + len(CHANNELS)]
     channel_loss = (bce(channels.float(), goal, reduction="none") * trust[:, ::2, None]).mean((0, 1))
-    total = (event_loss * torch.tensor(EVENT_WEIGHTS)).sum() + (channel_loss * torch.tensor(CHANNEL_WEIGHTS)).sum()
-    phone_loss = torch.nn.functional.cross_entropy(phones.float(), which, ignore_index=UNKNOWN_PHONE)
-    total = total + PHONE_WEIGHT * torch.nan_to_num(phone_loss)  # not a number where a batch knows no phone
+    total = (event_means * torch.tensor(EVENT_WEIGHTS)).sum() + (channel_loss * torch.tensor(CHANNEL_WEIGHTS)).sum()
+    phone_loss = _cross_entropy(phones, which)
+    total = total + PHONE_WEIGHT * phone_loss
+    if fine is not None:
+        total = total + FINE_WEIGHT * _cross_entropy(fine, exact[:, ::2])
     parts = {
         "loss": total.item(),
-        "closure": event_loss[0].item(),
+        "closure": event_means[0].item(),
+        "bite": event_means[1].item(),
         "jaw": channel_loss[0].item(),
         "phone": phone_loss.item(),
     }
     return total, parts
 
 
-class Trainer:
-    """One run: net, its averaged copy, AdamW, clock and log; everything needed to go on is in `folder`."""
+def _cross_entropy(logits: Tensor, which: Tensor) -> Tensor:
+    """Mean over the frames whose phone is known, 0 where a batch knows none. logits [b, c, t], which [b, t]."""
+    loss = torch.nn.functional.cross_entropy(logits.float(), which, ignore_index=UNKNOWN_PHONE)
+    return torch.nan_to_num(loss)
 
-    def __init__(self, folder: Path, stores: list[Path], plan: Plan):
+
+class Trainer:
+    """One run: net, its averaged copy, AdamW and log; everything needed to go on is in `folder`."""
+
+    def __init__(
+        self, folder: Path, stores: Sequence[Path | tuple[Path, Path]], plan: Plan, beside: Path | None = None
+    ):
         self.folder, self.plan = folder, plan
-        self.store = Store(stores)
+        self.store = Store(stores, plan.without)
+        self.beside = Store([beside]) if beside else None
         self.seconds, self.steps = 0.0, 0
         self.log: list[dict[str, float]] = []
         torch.manual_seed(plan.seed)
         prior = self.store.prior(np.random.default_rng(plan.seed))
-        self.net = ArticulationNet(NetConfig(prior=tuple(round(float(p), 4) for p in prior)))
+        ahead = CAUSAL_AHEAD if plan.causal else ()
+        self.net = ArticulationNet(NetConfig(prior=tuple(round(float(p), 4) for p in prior), ahead=ahead, fine=True))
         self.mean = ArticulationNet(self.net.config)
         self.mean.load_state_dict(self.net.state_dict())
         self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=plan.rate, weight_decay=0.01)
         known = dict(plan.shares) or self.store.hours()
         self.shares = {s: known[s] for s in self.store.clips if known.get(s, 0) > 0}
+        if not self.shares:
+            raise BadInput(f"none of the sources {', '.join(known)} is in the stores")
         if (folder / "state.safetensors").exists():
             self._resume()
 
     def start_from(self, checkpoint: Path) -> None:
-        """Begin with the weights (and the prior) of a checkpoint."""
+        """Begin with the weights (and the prior) of a checkpoint; a head that it lacks begins from chance."""
         older, _ = load_net(checkpoint)
-        self.net.load_state_dict(older.state_dict())
-        self.mean.load_state_dict(older.state_dict())
+        missing, _ = self.net.load_state_dict(older.state_dict(), strict=False)
+        if any(not name.startswith("fine.") for name in missing):
+            raise BadFile(checkpoint, f"cannot be trained further: it lacks {missing[0]}")
+        self.mean.load_state_dict(self.net.state_dict())
         self.net.config = self.mean.config = replace(self.net.config, prior=older.config.prior)
 
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """One augmented batch; drawn from the seed and the step number, so a resumed run sees what a whole one sees."""
+        """One augmented batch, drawn from the seed and the step number: (mels, labels, noise_only) as `losses`."""
         rng = np.random.default_rng([self.plan.seed, self.steps])
         g = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
         torch.manual_seed(int(rng.integers(1 << 31)))  # dropout
         names, p = list(self.shares), np.array(list(self.shares.values()))
-        crops = [self.store.crop(WINDOW, str(s), rng) for s in rng.choice(names, BATCH, p=p / p.sum())]
+        crops = [self._crop(str(s), rng) for s in rng.choice(names, BATCH, p=p / p.sum())]
         mel = torch.from_numpy(np.stack([m for m, _ in crops]))
         labels = torch.from_numpy(np.stack([v for _, v in crops])).float()
-        mel, noise_only = augment(mel, g)
-        return mask_bands(normalise(mel, torch.tensor(self.net.config.prior)), g), labels, noise_only
+        mel, noise_only = augment(mel, g, self._beside(rng))
+        prior = torch.tensor(self.net.config.prior)
+        normal = normalise_running(mel, prior) if self.plan.causal else normalise(mel, prior)
+        return mask_bands(normal, g), labels, noise_only
+
+    def _crop(self, source: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if rng.random() >= TEMPO_SHARE:
+            return self.store.crop(WINDOW, source, rng)
+        factor = float(np.exp(rng.uniform(*np.log(TEMPO))))
+        return tempo(*self.store.crop(round(WINDOW * factor), source, rng), WINDOW)
+
+    def _beside(self, rng: np.random.Generator) -> Tensor | None:
+        """Other sounds for some windows [b, t, 64], -inf elsewhere."""
+        if self.beside is None:
+            return None
+        out = np.full((BATCH, WINDOW, 64), -np.inf, np.float32)
+        sources = list(self.beside.clips)
+        for i in np.flatnonzero(rng.random(BATCH) < BESIDE_SHARE):
+            out[i] = self.beside.crop(WINDOW, sources[int(rng.integers(len(sources)))], rng)[0]
+        return torch.from_numpy(out)
 
     def step(self) -> dict[str, float]:
         started = time.perf_counter()
-        done = min(1.0, self.seconds / (self.plan.minutes * 60))
+        done = min(1.0, self.steps / self.plan.steps)
         warm = min(1.0, (self.steps + 1) / 100)
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))
@@ -143,13 +197,17 @@ class Trainer:
         tensors |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
         for i, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
-        meta = {"seconds": str(self.seconds), "steps": str(self.steps), "plan": json.dumps(asdict(self.plan))}
+        meta = {
+            "seconds": str(self.seconds), "steps": str(self.steps), "plan": json.dumps(asdict(self.plan)),
+            "prior": json.dumps(self.net.config.prior),
+        }  # fmt: skip
         with replacing(self.folder / "state.safetensors") as part:
             save_file({k: v.contiguous().clone() for k, v in tensors.items()}, part, metadata=meta)
         write_json(self.folder / "log.json", self.log)
-        hours = {s: round(h, 2) for s, h in self.store.hours().items()}
-        minutes = round(self.seconds / 60, 1)
-        save_net(out, self.mean, {"training": {"steps": self.steps, "minutes": minutes, "hours": hours}})
+        hours = {s: round(h, 2) for s, h in self.store.hours().items() if s in self.shares}
+        training = {"steps": self.steps, "minutes": round(self.seconds / 60, 1), "hours": hours}
+        training |= {"seed": self.plan.seed, "without": list(self.plan.without)}
+        save_net(out, self.mean, {"training": training})
 
     def _resume(self) -> None:
         from safetensors import safe_open
@@ -160,6 +218,7 @@ class Trainer:
         pick = lambda head: {k[len(head) :]: v for k, v in tensors.items() if k.startswith(head)}  # noqa: E731
         self.net.load_state_dict(pick("net."))
         self.mean.load_state_dict(pick("mean."))
+        self.net.config = self.mean.config = replace(self.net.config, prior=tuple(json.loads(meta["prior"])))
         state = self.optimiser.state_dict()
         for key, value in pick("adam.").items():
             i, name = key.split(".")
@@ -167,65 +226,32 @@ class Trainer:
         self.optimiser.load_state_dict(state)
         self.seconds, self.steps = float(meta["seconds"]), int(meta["steps"])
         if (self.folder / "log.json").exists():
-            self.log = read_json(self.folder / "log.json")
+            self.log = [row for row in read_json(self.folder / "log.json") if row["step"] <= self.steps]
 
 
 def train_speech(
-    out: Path, folder: Path, plan: Plan | None = None, stores: list[Path] | None = None, start: Path | None = None,
-    report: Reporter = SILENT,
+    out: Path, folder: Path, plan: Plan, stores: Sequence[Path | tuple[Path, Path]], start: Path | None = None,
+    beside: Path | None = None, report: Reporter = SILENT,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train and write the checkpoint `out`; `folder` keeps the store and the state. Returns steps and seconds.
+    """Train and write the checkpoint `out`; `folder` keeps the state and the log. Returns steps and seconds.
 
-    stores: use these instead of synthesising one. start: a checkpoint whose weights to begin with. A run that was
-    stopped goes on where it was.
+    stores: as `Store`. start: a checkpoint whose weights to begin with. beside: a store of other sounds. A run that
+    was stopped goes on where it was; a cancelled one leaves its state.
     """
-    plan = plan or Plan()
     torch.set_num_threads(1)
-    if stores is None:
-        stores = [folder / "synthesised"]
-        if not (stores[0] / "index.json").exists():
-            made = ((clip, None) for clip in clips(plan.hours, plan.seed, report))
-            build_store(stores[0], made, plan.variants, plan.seed, report)
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(folder, stores, plan)
+    trainer = Trainer(folder, stores, plan, beside)
     if start is not None and not trainer.steps:
         trainer.start_from(start)
-    saved = trainer.seconds
     recent: list[dict[str, float]] = []
-    while trainer.seconds < plan.minutes * 60:
-        report.step("training", int(trainer.seconds), int(plan.minutes * 60))
+    while trainer.steps < plan.steps:
+        report.step(f"training {folder.name}", trainer.steps, plan.steps)
         recent.append(trainer.step())
-        if trainer.steps % 50 == 0:
+        if trainer.steps % LOG_STEPS == 0:
             mean = {k: round(float(np.mean([r[k] for r in recent])), 4) for k in recent[0]}
             trainer.log.append({"step": trainer.steps, "seconds": round(trainer.seconds, 1), **mean})
             recent = []
-        if trainer.seconds - saved > 60:
+        if trainer.steps % SAVE_STEPS == 0:
             trainer.save(out)
-            saved = trainer.seconds
     trainer.save(out)
     return {"steps": trainer.steps, "seconds": trainer.seconds}
-
-
-def main() -> None:
-    """The command line of the recipe."""
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--store", type=Path, action="append", help="an existing store (may be repeated)")
-    for name, default in (("hours", 5.0), ("minutes", 40.0)):
-        parser.add_argument(f"--{name}", type=float, default=default)
-    parser.add_argument("--start", type=Path, help="a checkpoint to begin with")
-    parser.add_argument("--shares", help='how often each source is drawn, as JSON, e.g. {"espeak": 0.3}')
-    parser.add_argument("--rate", type=float, default=Plan.rate)
-    parser.add_argument("--variants", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    a = parser.parse_args()
-    shares = tuple(json.loads(a.shares).items()) if a.shares else Plan.shares
-    plan = Plan(a.hours, a.variants, a.minutes, a.seed, a.rate, shares)
-    print(json.dumps(train_speech(a.out, a.folder, plan, a.store, a.start)))
-
-
-if __name__ == "__main__":
-    main()

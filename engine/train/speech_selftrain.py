@@ -1,40 +1,39 @@
-"""Labels for recordings without phone times: the net's own, where it is sure (self-training).
+"""Labels for recordings without phone times: a net's own, where it is sure (self-training).
 
 Three views of a recording (vocal-tract warps) vote; an event frame whose mean probability is not clear of 0.5 is
-marked unknown, and so is a phone class below CONFIDENCE; channels are the mean of the views at half weight.
+marked unknown, and so is a phone below CONFIDENCE; channels are the mean of the views at half weight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from engine.audio.read import levelled
+from engine.core.files import replacing
 from engine.core.phones import class_names, phone_class
+from engine.core.progress import SILENT, Reporter
 from engine.speech import events as ev
 from engine.speech.embedded import event_probabilities, run_chunked
-from engine.speech.frontend import log_mel, normalise
+from engine.speech.frontend import normalise
 from engine.speech.net import EVENTS, ArticulationNet, prior_array
-from engine.studio.speech_corpus.build import Clip
 from engine.train.speech_augment import warp
-from engine.train.speech_data import UNKNOWN_PHONE
+from engine.train.speech_data import LABELS, UNKNOWN, UNKNOWN_PHONE, open_mels, read_index
 
 WARPS = (0.94, 1.0, 1.06)
 CONFIDENCE = 0.6  # of the mean of the views: |2 p - 1| of an event, p of a phone class
-UNKNOWN = 128
 
 
-def own_labels(net: ArticulationNet, samples: np.ndarray) -> np.ndarray:
-    """Label rows (speech_data.LABELS) of a recording by the net itself. samples [n] float32 -> [t, 14] uint8."""
-    mel = log_mel(levelled(samples))
+def own_labels(net: ArticulationNet, mel: np.ndarray) -> np.ndarray:
+    """Label rows (speech_data.LABELS) of a recording by the net itself. mel [t, 64] natural log power -> [t, 15] u8."""
     views = []
     for factor in WARPS:
         view = warp(torch.from_numpy(mel)[None], torch.tensor([factor]))[0].numpy()
         raw = run_chunked(net, normalise(view, prior_array(net.config)))
-        views.append((np.stack(list(event_probabilities(raw).values()), 1), raw.channels, raw.phones))
-    events, channels, phones = (np.mean(values, axis=0) for values in zip(*views, strict=True))
+        views.append((np.stack(list(event_probabilities(raw).values()), 1), raw.channels, raw.phones, raw.fine))
+    events, channels, phones, fine = (np.mean(values, axis=0) for values in zip(*views, strict=True))
     names = class_names()
     best = phones.argmax(1)
     known = np.repeat(phones.max(1) > CONFIDENCE, 2)
@@ -47,9 +46,13 @@ def own_labels(net: ArticulationNet, samples: np.ndarray) -> np.ndarray:
         hard[(sure < 0.5 * (1 - CONFIDENCE)) & known & ~asks, i] = 0
         hard[(sure > 0.5 * (1 + CONFIDENCE)) & (p > 0.5), i] = 255
     which = np.where(known[::2], best, UNKNOWN_PHONE).astype(np.uint8)
+    exact = np.full(len(best), UNKNOWN_PHONE, np.uint8)
+    if fine.shape[1]:
+        exact = np.where(fine.max(1) > CONFIDENCE, fine.argmax(1), UNKNOWN_PHONE).astype(np.uint8)
     soft = np.round(channels * 255).astype(np.uint8)
     weight = np.full((len(mel), 1), 128, np.uint8)
-    return np.concatenate([hard, np.repeat(soft, 2, 0), weight, np.repeat(which, 2)[:, None]], 1)
+    rows = [hard, np.repeat(soft, 2, 0), weight, np.repeat(which, 2)[:, None], np.repeat(exact, 2)[:, None]]
+    return np.concatenate(rows, 1)
 
 
 def _asks(class_name: str, event: str) -> bool:
@@ -58,10 +61,36 @@ def _asks(class_name: str, event: str) -> bool:
     return {"round": cls.rounded, "voice": cls.event != "pause"}.get(event, cls.event == event)
 
 
-def labelled(
-    net: ArticulationNet, source: str, recordings: Iterable[tuple[str, np.ndarray]]
-) -> Iterator[tuple[Clip, np.ndarray]]:
-    """Clips with the net's own labels, for `speech_data.build_store`."""
+def relabel(
+    store: Path,
+    labels: Path,
+    net: ArticulationNet,
+    known: Mapping[str, np.ndarray] | None = None,
+    without: tuple[str, ...] = (),
+    report: Reporter = SILENT,
+) -> None:
+    """Write `labels`/labels.u8 for a store of plain recordings and their variants (`build_store(..., plain=True)`).
+
+    The unchanged recording is labelled; its variants take the same labels at their own speed. known: name -> rows
+    [t, 15] of recordings that have labels from elsewhere. without: voices that are passed over (their rows teach
+    nothing).
+    """
+    labels.mkdir(parents=True, exist_ok=True)
+    rows, mels = read_index(store), open_mels(store)
+    out = np.zeros((len(mels), len(LABELS)), np.uint8)
     net.eval()
-    for name, samples in recordings:
-        yield Clip(source, name, name.split("/")[0], samples, ()), own_labels(net, samples)
+    own: np.ndarray | None = None
+    for number, row in enumerate(rows):
+        report.step("labelling", number, len(rows))
+        if row.voice in without:
+            continue
+        if row.of == number:
+            given = (known or {}).get(row.name)
+            own = (
+                own_labels(net, mels[row.start : row.start + row.frames].astype(np.float32)) if given is None else given
+            )
+        assert own is not None, "a store for labelling begins with a plain recording"
+        at = np.minimum((np.arange(row.frames) / row.scale).round().astype(int), len(own) - 1)
+        out[row.start : row.start + row.frames] = own[at]
+    with replacing(labels / "labels.u8") as part:
+        out.tofile(part)

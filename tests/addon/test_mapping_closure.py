@@ -113,7 +113,8 @@ def scores(mapped, mouth, curtain):
     lips corrected and with plainly copied weights."""
     from engine.audio.read import read_audio
     from engine.head.library import load_head
-    from engine.measure.lipsync import closed_of_gap, read_manifest, score_tracks
+    from engine.measure.lipsync import closed_of_gap, read_manifest
+    from engine.measure.lipsync_score import score_tracks
     from engine.motion.perform import perform
     from engine.train.evaluate import mesh_track, speech_only
 

@@ -16,7 +16,7 @@ from engine.head.library import load_head
 from engine.motion.base import get_system
 from engine.motion.contacts import SEALED_M
 from engine.motion.layers import make_layers
-from engine.motion.life import arousal_of, living_au
+from engine.motion.life import living_au
 from engine.motion.manner import coloured
 from engine.motion.perform import perform, run_system
 
@@ -86,8 +86,8 @@ def test_overlapping_strips_blend_without_a_dip():
 # --- a face that lives
 
 
-def living(controls, times, arousal=None):
-    return living_au(lambda t: sample(controls, t), times, arousal)
+def living(controls, times):
+    return living_au(lambda t: sample(controls, t), times)
 
 
 @pytest.mark.parametrize("label", [e for e in EMOTIONS if e != "neutral"])
@@ -130,20 +130,6 @@ def test_any_window_gives_the_same_living_face():
     whole = living(controls, times)
     parts = np.concatenate([living(controls, times[a : a + 37]) for a in range(0, len(times), 37)])
     assert np.abs(whole - parts).max() < 1e-5  # the grid's own rounding of seconds
-
-
-def test_louder_speech_shows_more():
-    speech = voice(8.0, ())
-    energy = np.where(np.arange(400) < 200, 0.9, 0.4).astype(np.float32)
-    arousal = arousal_of(dataclasses.replace(speech, prosody={"energy": energy}))
-    assert arousal[60:150].min() > 0.3 and arousal[260:340].max() < -0.3
-    silent = np.zeros_like(speech.articulation)
-    assert not arousal_of(dataclasses.replace(speech, articulation=silent)).any()
-    controls = Controls(emotions={"happy": ((0, 0.8),)})
-    times = np.arange(400) / 50
-    calm = living(controls, times)
-    moved = living(controls, times, arousal)
-    assert (moved - calm)[100, AU_INDEX["AU12"]].min() > 0.01 > (moved - calm)[300, AU_INDEX["AU12"]].max()
 
 
 # --- moods that colour speech

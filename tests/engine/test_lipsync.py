@@ -7,6 +7,7 @@ import pytest
 
 from engine.core.errors import BadFile, BadInput
 from engine.measure import lipsync as ls
+from engine.measure import lipsync_score as sc
 
 # "sil p aa m b iy sil f uw p aa sil": a stop after silence, a cluster m+b, a labiodental, a stop between vowels.
 PHONES = [
@@ -60,22 +61,22 @@ def test_events_follow_the_rule(reference):
     ],
 )
 def test_hits(reference, spans, hits):
-    got = ls.score_tracks([(reference, track(spans))])
+    got = sc.score_tracks([(reference, track(spans))])
     assert got["events"] == 3 and got["closure"] == pytest.approx(hits / 3, abs=1e-3)
 
 
 def test_lips_at_rest_in_a_pause_are_no_fault_and_no_excuse(reference):
     # Shut through the first pause and on into the stop: the run counts from the window's start.
-    got = ls.score_tracks([(reference, track([(0.0, 0.7), (1.35, 1.5), (2.4, 2.5)]))])
+    got = sc.score_tracks([(reference, track([(0.0, 0.7), (1.35, 1.5), (2.4, 2.5)]))])
     assert got["closure"] == pytest.approx(1 / 3, abs=1e-3) and got["false_closure"] == 0
     # Shut all the time: false almost everywhere outside the windows.
-    always = ls.score_tracks([(reference, track([(0.0, 2.5)]))])
+    always = sc.score_tracks([(reference, track([(0.0, 2.5)]))])
     assert always["false_closure"] > 0.95
 
 
 def test_false_frames_and_events(reference):
     # 50 ms closed in the middle of uw (1.75-1.80: before p's window at 1.8) and 50 ms in iy outside m+b's window.
-    got = ls.score_tracks([(reference, track([(1.73, 1.78), (1.15, 1.20)]))])
+    got = sc.score_tracks([(reference, track([(1.73, 1.78), (1.15, 1.20)]))])
     assert got["false_events_per_s"] == pytest.approx(2 / got["speech_s"], abs=0.02)
     assert got["false_on_vowels_per_s"] == got["false_events_per_s"]
     free = 2.5 - 0.3 - 0.2 - 0.5  # speech...
@@ -85,7 +86,7 @@ def test_false_frames_and_events(reference):
 
 
 def test_true_times_score_full_marks_and_late_ones_fail(reference):
-    result = ls.score([reference, reference], ls.true_track)
+    result = sc.score([reference, reference], ls.true_track)
     good, late = result["score"], result["controls"]["late_100ms"]
     assert good["closure"] == good["labiodental"] == good["rounding"] == 1.0
     assert good["false_closure"] == 0 and good["lag_ms"] == 0 and good["correlation"] > 0.999
@@ -96,7 +97,7 @@ def test_true_times_score_full_marks_and_late_ones_fail(reference):
 @pytest.mark.parametrize("seconds", [-0.06, 0.04, 0.12])
 def test_lag_is_found(reference, seconds):
     t = ls.true_track(reference)
-    assert ls.score_tracks([(reference, t.late(seconds))])["lag_ms"] == pytest.approx(1000 * seconds, abs=5)
+    assert sc.score_tracks([(reference, t.late(seconds))])["lag_ms"] == pytest.approx(1000 * seconds, abs=5)
 
 
 def test_a_mesh_gap_is_scored_like_a_channel(reference):
@@ -105,9 +106,9 @@ def test_a_mesh_gap_is_scored_like_a_channel(reference):
     shut = np.interp(times, truth.times, truth.closed)
     gap = 12.0 * np.interp(times, truth.times, truth.opening) * (1 - shut)
     mesh = ls.Track(times, gap, ls.closed_of_gap(gap), in_mm=True)
-    got = ls.score_tracks([(reference, mesh)])
+    got = sc.score_tracks([(reference, mesh)])
     assert got["closure"] == 1.0 and 6 < got["open_mm"] < 20
-    assert ls.score_tracks([(reference, truth)])["open_mm"] is None
+    assert sc.score_tracks([(reference, truth)])["open_mm"] is None
 
 
 def test_closed_of_gap_crosses_at_the_limit():
@@ -116,8 +117,8 @@ def test_closed_of_gap_crosses_at_the_limit():
 
 
 def test_wilson_bound_is_the_textbook_value():
-    assert ls.wilson_low(8, 10) == pytest.approx(0.4902, abs=1e-4)  # Wilson 1927: 8 of 10 at 95 %
-    assert ls.wilson_low(0, 0) == 0.0 and ls.wilson_low(10, 10) < 1.0
+    assert sc.wilson_low(8, 10) == pytest.approx(0.4902, abs=1e-4)  # Wilson 1927: 8 of 10 at 95 %
+    assert sc.wilson_low(0, 0) == 0.0 and sc.wilson_low(10, 10) < 1.0
 
 
 @pytest.mark.parametrize(
@@ -145,4 +146,4 @@ def test_missing_manifest_and_bad_tracks(tmp_path):
     with pytest.raises(BadInput, match="one length"):
         ls.Track(np.zeros(3), np.zeros(2), np.zeros(3))
     with pytest.raises(BadInput, match="no clips"):
-        ls.score([], ls.true_track)
+        sc.score([], ls.true_track)

@@ -153,7 +153,9 @@ def _coverage(row: list[Token], found: list[Match], named: set[int]) -> tuple[fl
     skip = group("filler") | group("time") | group("person")
     claimed = {i for m in found for i in (m.members or range(m.start, m.end))}
     content = [
-        i for i, t in enumerate(row) if not t.is_mark and (i in claimed or (t.word not in skip and i not in small_words))
+        i
+        for i, t in enumerate(row)
+        if not t.is_mark and (i in claimed or (t.word not in skip and i not in small_words))
     ]
     words = [row[i].word for i in content]
     return (len([i for i in content if i in named]) / len(content) if content else 0.0), words

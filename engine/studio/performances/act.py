@@ -26,9 +26,9 @@ from engine.head.action_units import to_shapes
 from engine.motion.contacts import about_to_speak, part, seal
 from engine.motion.direct import blend, late, mouth
 from engine.motion.layers import Layers, make_layers
-from engine.motion.life import arousal_of, living_au
+from engine.motion.life import living_au
 from engine.motion.manner import coloured
-from engine.motion.perform import with_layers
+from engine.motion.perform import sampler, with_layers
 from engine.speech.events import curve
 from engine.speech.frontend import log_mel
 from engine.speech.prosody import energy
@@ -202,7 +202,7 @@ def _face(
     """(arkit [t, 52], extra [t, 7], au [t, 18, 2], contact [t, 3]) before blinks, gaze and head motion."""
     times = track.times
     spoken, press = coloured(speech.articulation, track)
-    au = living_au(lambda at: sample(keyed, at), times, arousal_of(speech))
+    au = living_au(sampler(speech, keyed), times)
     au = np.clip(au * who.au_gain + who.rest * (1.0 - au), 0.0, 1.0)
     speaking, extra = mouth(spoken, press)
     express, express_extra = to_shapes(au)

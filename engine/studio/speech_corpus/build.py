@@ -32,13 +32,14 @@ SHARES = {"espeak": 0.34, "flite": 0.30, "festival": 0.36}  # of the hours, wher
 
 @dataclass(frozen=True)
 class Clip:
-    """One utterance. samples [n] float32 mono 16 kHz; segments: IPA symbol, start s, end s."""
+    """One utterance. samples [n] float32 mono 16 kHz; segments: IPA symbol, start s, end s (none: not known)."""
 
     source: str
     voice: str
     language: str
     samples: np.ndarray
     segments: tuple[Segment, ...]
+    name: str = ""
 
     @property
     def duration(self) -> float:

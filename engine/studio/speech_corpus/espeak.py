@@ -1,85 +1,14 @@
-"""espeak-ng through its C library: speech in ~130 languages with the start of every phone.
-
-The library and its voices come with the PyPI package espeakng-loader; the system's libespeak-ng serves where that is
-missing. One synthesiser per process (the library keeps one global state), so calls are not thread-safe.
-"""
+"""Speech of espeak-ng with the times of its phones: ~130 languages, about 100 variants of voice."""
 
 from __future__ import annotations
 
-import ctypes as C
-from functools import cache
-from typing import Any
-
 import numpy as np
 
-from engine.core.errors import BadInput, Missing
+from engine.core.errors import BadInput
 from engine.core.phones import Segment, is_pause
+from engine.speech.espeak import available, library, segments_of
 
-_RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
-_SYNCHRONOUS, _PHONEME_EVENTS, _IPA = 2, 1, 2
-_PHONEME = 7
-_UTF8 = 1
-
-
-class _Id(C.Union):
-    _fields_ = [("number", C.c_int), ("name", C.c_char_p), ("string", C.c_char * 8)]
-
-
-class _Event(C.Structure):
-    _fields_ = [("type", C.c_int), ("uid", C.c_uint), ("text", C.c_int), ("length", C.c_int), ("audio_ms", C.c_int),
-                ("sample", C.c_int), ("user", C.c_void_p), ("id", _Id)]  # fmt: skip
-
-
-_CALLBACK = C.CFUNCTYPE(C.c_int, C.POINTER(C.c_short), C.c_int, C.POINTER(_Event))
-
-
-class _Library:
-    def __init__(self) -> None:
-        path, data = _where()
-        try:
-            self.c: Any = C.CDLL(path)
-        except OSError as error:
-            raise Missing(f"espeak-ng cannot be loaded ({error}); run: pip install espeakng-loader") from None
-        self.rate = int(self.c.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS | _IPA))
-        if self.rate <= 0:
-            raise Missing("espeak-ng finds no voices; run: pip install espeakng-loader")
-        self.wave: list[np.ndarray] = []
-        self.events: list[tuple[int, str]] = []
-        self.callback = _CALLBACK(self._receive)  # kept: the C side holds only a pointer
-        self.c.espeak_SetSynthCallback(self.callback)
-
-    def _receive(self, pcm: Any, n: int, events: Any) -> int:
-        if pcm and n:
-            self.wave.append(np.ctypeslib.as_array(pcm, (n,)).copy())
-        i = 0
-        while events[i].type:
-            if events[i].type == _PHONEME:
-                self.events.append((events[i].sample, events[i].id.string.decode("utf-8", "ignore")))
-            i += 1
-        return 0
-
-
-def _where() -> tuple[str, bytes | None]:
-    try:
-        import espeakng_loader
-
-        return espeakng_loader.get_library_path(), espeakng_loader.get_data_path().encode()
-    except ImportError:
-        return "libespeak-ng.so.1", None
-
-
-@cache
-def _library() -> _Library:
-    return _Library()
-
-
-def available() -> bool:
-    """Whether espeak-ng can be used here."""
-    try:
-        _library()
-    except Missing:
-        return False
-    return True
+__all__ = ["available", "speak"]
 
 
 def speak(
@@ -90,33 +19,12 @@ def speak(
     voice: language and variant ("en-us+f3"). wpm: words per minute, 80-450. pitch, spread: 0-99.
     Raises BadInput for a voice that espeak lacks or a text without a sound.
     """
-    lib = _library()
-    if lib.c.espeak_SetVoiceByName(voice.encode()):
-        raise BadInput(f"espeak has no voice {voice!r}; `espeak-ng --voices` lists them")
-    lib.wave.clear()
-    lib.events.clear()
-    for parameter, value in ((_RATE, wpm), (_PITCH, pitch), (_RANGE, spread)):
-        lib.c.espeak_SetParameter(parameter, int(value), 0)
-    raw = text.encode()
-    lib.c.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None)
-    if not lib.wave or all(is_pause(p or "_") for _, p in lib.events):
+    lib = library()
+    lib.say(text, voice, rate=wpm, pitch=pitch, spread=spread)
+    if not lib.wave or all(is_pause(p or "_") for _, p in lib.phones):
         raise BadInput(f"espeak said nothing for {text!r}")
     samples = np.concatenate(lib.wave).astype(np.float32) / 32768
-    marks = [(s / lib.rate, p) for s, p in lib.events]
-    ends = [t for t, _ in marks[1:]] + [len(samples) / lib.rate]
-    segments = [(p or "_", a, b) for (a, p), b in zip(marks, ends, strict=True) if b > a]
-    return samples, lib.rate, _start_stops_at_closure(_merge(segments), samples, lib.rate)
-
-
-def _merge(segments: list[Segment]) -> list[Segment]:
-    """Fold marks that are no phones ('ʲ', 'ː') into the phone before; drop language switches ('(en)')."""
-    out: list[Segment] = []
-    for p, a, b in segments:
-        if out and (p in {"ʲ", "ː", "ˈ", "ˌ"} or p.startswith("(")):
-            out[-1] = (out[-1][0] + (p if p == "ː" else ""), out[-1][1], b)
-        elif not p.startswith("("):
-            out.append((p, a, b))
-    return out
+    return samples, lib.rate, _start_stops_at_closure(segments_of(lib), samples, lib.rate)
 
 
 def _start_stops_at_closure(segments: list[Segment], samples: np.ndarray, rate: int) -> list[Segment]:

@@ -41,6 +41,11 @@ _CATALAN = {"a": "a", "ax": "ə", "e": "e", "E": "ɛ", "i": "i", "o": "o", "O": 
             "ll": "ʎ", "S": "ʃ", "Z": "ʒ", "tS": "tʃ", "dZ": "dʒ", "ng": "ŋ", "rr": "r", "r": "ɾ", "y": "j", "x": "ʃ",
             "ax1": "ə", "E1": "ɛ", "O1": "ɔ", "h": "h", "uw": "w", "w": "w", "j": "ʒ"}  # fmt: skip
 
+_HINDI = {"a": "ə", "aa": "a", "ih": "ɪ", "iy": "i", "uh": "ʊ", "uw": "u", "eh": "e", "ee": "e", "ay": "ɛ", "oh": "o",
+          "oo": "o", "aw": "ɔ", "T": "ʈ", "D": "ɖ", "N": "ɳ", "th": "t", "dh": "d", "tth": "t", "ddh": "d", "td": "ʈ",
+          "kh": "k", "gh": "ɡ", "ph": "p", "bh": "b", "y": "j", "r": "ɾ", "L": "ɭ", "R": "ɽ", "j": "dʒ", "v": "ʋ",
+          "f": "f", "h": "ɦ", "x": "x", "@": "a", "w": "w", "sri": "ɾ", "ksh": "kʂ"}  # fmt: skip
+
 # festival voice -> (language of sentences.py, names -> IPA)
 FESTIVAL_VOICES: Mapping[str, tuple[str, _Ipa]] = {
     "kal_diphone": ("en", _Ipa(_COMMON)),
@@ -55,8 +60,17 @@ FESTIVAL_VOICES: Mapping[str, tuple[str, _Ipa]] = {
     "hy_fi_mv_diphone": ("fi", _Ipa(_COMMON | _FINNISH)),
     "suo_fi_lj_diphone": ("fi", _Ipa(_COMMON | _FINNISH)),
     "upc_ca_ona_hts": ("ca", _Ipa(_COMMON | _CATALAN)),
+    "hindi_NSK_diphone": ("hi", _Ipa(_COMMON | _HINDI)),
 }
-_ENCODING = {"cs": "iso-8859-2", "it": "iso-8859-1", "fi": "iso-8859-15", "ca": "iso-8859-15", "en": "ascii"}
+_ENCODING = {
+    "cs": "iso-8859-2",
+    "it": "iso-8859-1",
+    "fi": "iso-8859-15",
+    "ca": "iso-8859-15",
+    "en": "ascii",
+    "hi": "utf-8",
+}
+_TAIL_S = 0.3  # of silence kept at the end: some voices add seconds
 
 
 def flite_available() -> bool:
@@ -114,7 +128,12 @@ def festival(texts: list[str], voice: str, stretch: float = 1.0) -> list[tuple[n
             wav, lab = Path(folder) / f"{i}.wav", Path(folder) / f"{i}.lab"
             if wav.exists() and lab.exists():  # a sentence that festival could not say ends the script: keep the rest
                 samples, rate = soundfile.read(wav, dtype="float32")
-                out.append((samples, rate, _read_lab(lab.read_text(encoding="latin-1"), ipa)))
+                segments = _read_lab(lab.read_text(encoding="latin-1"), ipa)
+                if segments and segments[-1][0] == "_":
+                    last = segments[-1]
+                    segments[-1] = ("_", last[1], min(last[2], last[1] + _TAIL_S))
+                    samples = samples[: int(segments[-1][2] * rate)]
+                out.append((samples, rate, segments))
         return out
 
 

@@ -14,6 +14,8 @@ _ONSETS = "b p m f v w d t k g s sh ch l r n h j y z th bl br pl pr fl fr sm sp 
 _NUCLEI = "a e i o u oo ee ow ay ie aw oi ar or er"
 _CODAS = "- - b p m f v d t k n l s sh mp lf ps"  # -: none
 
+LAUGHS = 0.03  # share of English sentences
+
 
 @cache
 def _texts() -> dict:
@@ -62,6 +64,14 @@ def foreign(language: str, rng: np.random.Generator) -> str:
     return " ".join(out).rstrip(",") + str(rng.choice([".", ".", "?", "!"]))
 
 
+def laughter(rng: np.random.Generator) -> str:
+    """Laughing syllables in a few bursts ("hahaha, hehe!"): breathy vowels without a closure."""
+    bursts = [str(rng.choice(["ha", "he", "ho", "hi", "huh"])) * int(rng.integers(2, 7)) for _ in range(3)]
+    return ", ".join(bursts[: int(rng.integers(1, 4))]) + "!"
+
+
 def sentence(language: str, rng: np.random.Generator) -> str:
-    """One sentence in `language` ("en" or one of `languages()`)."""
+    """One sentence in `language` ("en" or one of `languages()`); now and then it begins with a laugh."""
+    if language == "en" and rng.random() < LAUGHS:
+        return laughter(rng) + " " + english(rng)
     return english(rng) if language == "en" else foreign(language, rng)

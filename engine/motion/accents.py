@@ -1,0 +1,130 @@
+"""Accents: what a face adds on stressed syllables and excited phrases, from prosody alone.
+
+Three layers, each with its switch, strength and seed: "accent" lets the strength of the keyed emotion follow how
+excited the voice sounds against its own mean, "brow" raises the brows on some stresses, "nod" nods on some. Events are
+drawn in seconds from the seed, so a performance is the same at any frame rate. They change nothing where no voice is.
+
+Eyebrow movements go with raised pitch far more often than chance, but most pitch peaks have none (Cavé et al. 1996);
+nods lie on stressed syllables and take 0.3-0.5 s (Hadar et al. 1983).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from engine.core.control import Controls, ControlTrack, Layer
+from engine.core.names import ARTICULATION_INDEX, AU_INDEX
+from engine.core.sound import Speech
+from engine.speech import prosody
+from engine.speech.prosody import Stress
+
+SWING = 0.22  # of the emotion's strength, up and down, at most
+BROWS = {"AU01": 0.34, "AU02": 0.26}  # of a full raise, on the strongest stress
+BROW_SHARE, BROW_APART_S = 0.45, 1.3  # of the stresses with raised pitch; least distance
+BROW_RISE_S, BROW_HOLD_S, BROW_FALL_S = 0.18, 0.10, 0.38
+NOD_SHARE, NOD_APART_S = 0.65, 0.7
+NOD_RAD = 0.075  # 4 degrees, on the strongest stress
+NOD_DOWN_S, NOD_UP_S = 0.16, 0.30
+_IDS = {"accent": 11, "brow": 12, "nod": 13}
+
+
+def layer_of(controls: Controls, name: str) -> Layer:
+    """A layer of the controls, switched on at strength 1 where they do not say."""
+    return controls.layers.get(name, Layer())
+
+
+def _voice(speech: Speech) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(energy, pitch Hz, voice), each [t], zero where the speech has none."""
+    rows = len(speech.articulation)
+    energy, pitch = (speech.prosody.get(name, np.zeros(rows, np.float32)) for name in ("energy", "f0_hz"))
+    return energy, pitch, speech.articulation[:, ARTICULATION_INDEX["voice"]]
+
+
+def stresses_of(speech: Speech) -> Stress:
+    """Stressed syllables of a voice; none where its energy is not known."""
+    return prosody.stresses(*_voice(speech))
+
+
+def chosen(stress: Stress, controls: Controls, name: str, share: float, apart: float) -> np.ndarray:
+    """Indices of the stresses that a layer answers, by its seed: the stronger the likelier, `apart` seconds or more."""
+    rng = np.random.default_rng([controls.seed, _IDS[name], layer_of(controls, name).seed])
+    wanted = rng.random(len(stress.times)) < share * (0.5 + stress.strength)
+    out: list[int] = []
+    for i in np.flatnonzero(wanted):
+        if not out or stress.times[i] - stress.times[out[-1]] >= apart:
+            out.append(int(i))
+    return np.array(out, int)
+
+
+def bumps(
+    at: np.ndarray, height: np.ndarray, times: np.ndarray, rise: float, hold: float, fall: float
+) -> np.ndarray:  # fmt: skip
+    """Smooth hills: at [n] seconds of their tops' beginnings, height [n] -> [t] at `times`; the higher one counts."""
+    out = np.zeros(len(times))
+    for second, top in zip(at, height, strict=True):
+        a, b = np.searchsorted(times, [second - rise, second + hold + fall])
+        near = times[a:b]
+        up = np.clip((near - second + rise) / rise, 0, 1)
+        down = np.clip((second + hold + fall - near) / fall, 0, 1)
+        level = np.minimum(up, down)
+        out[a:b] = np.maximum(out[a:b], top * level * level * (3 - 2 * level))
+    return out
+
+
+def brow_raises(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray:
+    """How far the brows rise on stress. times [t] seconds -> [t] in [0, 1]; zero where the layer is off."""
+    layer = layer_of(controls, "brow")
+    if not layer.on:
+        return np.zeros(len(times))
+    stress = stresses_of(speech)
+    high = stress.rise > 0.5
+    stress = Stress(stress.times[high], stress.strength[high], stress.rise[high])
+    picked = chosen(stress, controls, "brow", BROW_SHARE, BROW_APART_S)
+    # The top is reached on the nucleus: brows lead the word a little.
+    level = bumps(stress.times[picked], stress.strength[picked], times, BROW_RISE_S, BROW_HOLD_S, BROW_FALL_S)
+    return np.clip(level * layer.strength, 0, 1)
+
+
+def nods(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray:
+    """Pitch of the head on stresses, radians, positive = chin down. times [t] seconds -> [t]; zero where it is off."""
+    layer = layer_of(controls, "nod")
+    if not layer.on:
+        return np.zeros(len(times))
+    stress = stresses_of(speech)
+    picked = chosen(stress, controls, "nod", NOD_SHARE, NOD_APART_S)
+    down = bumps(stress.times[picked], stress.strength[picked], times, NOD_DOWN_S, 0.02, NOD_UP_S)
+    return NOD_RAD * down * layer.strength
+
+
+def swing(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray:
+    """Factor on the emotion's strength, 1 on average. times [t] seconds -> [t]; 1 where the layer is off."""
+    layer = layer_of(controls, "accent")
+    if not layer.on:
+        return np.ones(len(times))
+    level = prosody.arousal(*_voice(speech))
+    return 1.0 + SWING * layer.strength * np.interp(times, speech.times, level)
+
+
+class Accented:
+    """Controls sampled at times, with the accents of one voice: brows as an offset of their action units, the
+    emotion's strength swinging. Prosody is computed once."""
+
+    def __init__(self, speech: Speech, controls: Controls):
+        grid = speech.times
+        self._times = grid
+        self._brow = brow_raises(speech, controls, grid)
+        self._swing = swing(speech, controls, grid)
+
+    def __call__(self, track: ControlTrack) -> ControlTrack:
+        """`track` with the accents added. The keyed curves stay what they are: this is a copy."""
+        brow = np.interp(track.times, self._times, self._brow) if len(self._times) else 0 * track.times
+        factor = np.interp(track.times, self._times, self._swing) if len(self._times) else 1 + 0 * track.times
+        offset = track.au_offset.copy()
+        # A brow that the animator holds down is not raised against it.
+        free = 1.0 - np.clip(-offset[:, AU_INDEX["AU01"]].min(1), 0, 1)
+        for name, weight in BROWS.items():
+            offset[:, AU_INDEX[name]] += (weight * brow * free)[:, None].astype(np.float32)
+        intensity = (track.intensity * factor).astype(np.float32)
+        return replace(track, au_offset=offset, intensity=intensity)
