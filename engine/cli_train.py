@@ -34,6 +34,9 @@ RECIPES: dict[str, Recipe] = {
     "adapter": Recipe("engine.train.adapter:adapter", "any HuBERT or wav2vec 2.0 (--encoder) to the speech interface"),
     "speech_loso": Recipe("engine.train.speech_chain:speech_loso", "speech nets that miss one speaker (OUT: a folder)"),
 }
+RECIPES |= {
+    "legibility": Recipe("engine.train.legibility:recipe", "the net that measures emotion (OUT: a .safetensors)"),
+}
 DATASETS: dict[str, Recipe] = {
     "speech": Recipe("engine.train.speech_chain:dataset", "every voice of the speech nets, with labels"),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,39 @@ def figures(readings: dict[str, list[tuple[str, Reading]]], wanted: np.ndarray, 
             "eight": accuracy(eight, EIGHT), "eight_of_14": accuracy(eight), "six_of_14": accuracy(six)
         }  # fmt: skip
     return out | {"valence_arousal": va_agreement(wanted, seen)}
+
+
+def closure_under(
+    manifest: str | Path,
+    motion: str = "direct",
+    clips: int | None = None,
+    fps: object = 60,
+    labels: Sequence[str] = EMOTIONS,
+    report: Reporter = SILENT,
+) -> dict[str, dict[str, float]]:
+    """Lip closure of recorded voices on the finished mesh under each label at full strength, by label.
+
+    Each row: "closure" and "false_closure" as `measure lipsync` gives them. Raises BadFile for a bad manifest.
+    """
+    from engine.audio.read import read_audio
+    from engine.head.library import load_head
+    from engine.measure.lipsync import Reference, Track, read_manifest
+    from engine.measure.lipsync_score import score
+    from engine.motion.perform import perform
+    from engine.speech.encode import encode
+    from engine.train.evaluate import mesh_track, speech_only
+
+    head, references = load_head(), read_manifest(manifest)[:clips]
+    heard = {r.file: encode(read_audio(r.file)) for r in references}
+    out = {}
+    for i, label in enumerate(labels):
+        report.step("closures", i, len(labels))
+        keyed = dataclasses.replace(speech_only(), emotions={label: ((0.0, 1.0),)})
+
+        def face(reference: Reference, keyed: Controls = keyed) -> Track:
+            audio, speech = read_audio(reference.file), heard[reference.file]
+            return mesh_track(head, perform(audio, keyed, fps, 1, motion, head, speech))
+
+        figures = score(references, face)["score"]
+        out[label] = {name: figures[name] for name in ("closure", "false_closure")}
+    return out

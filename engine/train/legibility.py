@@ -1,6 +1,6 @@
 """Trains the net that reads expressions (measure only), on silent faces.
 
-    python -m engine.train.legibility OUT.safetensors
+    soliloquy train legibility OUT.safetensors
 
 Seeded; half a minute on one core. Left out of training are variants of no label, but whole draws: the held-out accuracy
 printed at the end is on fresh silent faces.
@@ -8,7 +8,6 @@ printed at the end is on fresh silent faces.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from pathlib import Path
 from typing import Any
@@ -75,22 +74,16 @@ def train(head: Head, steps: int = STEPS, seed: int = 0, report: Reporter = SILE
     return reader, {"steps": steps, "seed": seed, "silent_top1": round(right, 4), "log": log}
 
 
-def main() -> None:
+def recipe(
+    out: Path, work: Path | None = None, *, seed: int = 0, report: Reporter = SILENT, steps: str = str(STEPS)
+) -> dict[str, Any]:
+    """`train legibility OUT`: train, write, and say how well fresh silent faces are read."""
     import torch
 
     from engine.head.library import load_head
     from engine.measure.nets.expression import write_net
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--seed", type=int, default=0)
-    wish = parser.parse_args()
     torch.set_num_threads(1)
-    reader, about = train(load_head(), wish.steps, wish.seed)
-    write_net(wish.out, reader, about)
-    print({k: v for k, v in about.items() if k != "log"})
-
-
-if __name__ == "__main__":
-    main()
+    reader, about = train(load_head(), int(steps), seed, report)
+    write_net(out, reader, about)
+    return {name: about[name] for name in ("steps", "seed", "silent_top1")}

@@ -133,3 +133,32 @@ def test_the_net_survives_its_file_and_refuses_others(head, reader, tmp_path):
     save_file({"a": np.zeros(1, np.float32)}, tmp_path / "other.safetensors", {"kind": "speech"})
     with pytest.raises(BadFile, match="no net"):
         read_net(tmp_path / "other.safetensors")
+
+
+def test_the_reader_that_ships_is_of_this_head_and_reads(head):
+    from engine.measure.legibility import load_reader
+
+    shipped = load_reader()
+    assert shipped.topology_sha256 == head.topology_sha256
+    x, label, _ = faces(head, shipped.points, 14 * 20, np.random.default_rng(4))
+    assert (shipped(x)[0].argmax(1) == label).mean() > 0.95
+
+
+def test_a_takes_emotion_is_measured_by_the_command(head, tmp_path):
+    import dataclasses as d
+    import json
+
+    from test_motion import QUIET, sound, voice
+    from typer.testing import CliRunner
+
+    from engine.cli import app
+    from engine.core.takefile import write_take
+    from engine.motion.perform import perform
+
+    felt = d.replace(QUIET, emotions={"surprised": ((0, 1.0),)})
+    write_take(tmp_path / "t.npz", perform(sound(), felt, head=head, speech=voice()))
+    ran = CliRunner().invoke(app, ["measure", "emotion", str(tmp_path / "t.npz"), "--json"])
+    assert ran.exit_code == 0, ran.output
+    out = json.loads(ran.stdout)
+    assert out["ranking"][0] == "surprised" and out["arousal"] > 0.3
+    assert sum(out["probabilities"].values()) == pytest.approx(1, abs=1e-3)
