@@ -60,7 +60,7 @@ def shots(sheet: str) -> Iterator[Shot]:
         yield Shot("front", "neutral")
         yield Shot("three-quarter", "neutral", 38.0)
         yield Shot("profile", "neutral", 90.0, middle=(0, 0.02, 0.0))
-        yield Shot("from below", "neutral", 20.0, -22.0)
+        yield Shot("from below", "neutral", 25.0, -14.0)
         yield Shot("eye", "neutral", 12.0, 0.0, eye, EYE_SPAN)
         yield Shot("eye, aside", "look aside", 40.0, 4.0, eye, EYE_SPAN)
         yield Shot("mouth", "neutral", 15.0, 0.0, mouth, MOUTH_SPAN)
@@ -68,10 +68,10 @@ def shots(sheet: str) -> Iterator[Shot]:
     elif sheet == "wrinkles":
         views = {"brows up": 10.0, "frown": 5.0, "big smile": 35.0, "disgust": 20.0, "chin raise": 25.0}
         for name, yaw in views.items():
-            yield Shot(name, name, yaw, middle=(0, 0, 0.0), span=0.20)
-            yield Shot(f"{name}, off", name, yaw, middle=(0, 0, 0.0), span=0.20, wrinkles=False)
-        yield Shot("brows up, half", "brows up", 10.0, span=0.20, middle=(0, 0, 0.0), amount=0.5)
-        yield Shot("big smile, half", "big smile", 35.0, span=0.20, middle=(0, 0, 0.0), amount=0.5)
+            yield Shot(name, name, yaw, middle=(0, 0, 0.004), span=0.17)
+            yield Shot(f"{name}, off", name, yaw, middle=(0, 0, 0.004), span=0.17, wrinkles=False)
+        yield Shot("brows up, half", "brows up", 10.0, span=0.17, middle=(0, 0, 0.004), amount=0.5)
+        yield Shot("big smile, half", "big smile", 35.0, span=0.17, middle=(0, 0, 0.004), amount=0.5)
 
 
 class Studio:
