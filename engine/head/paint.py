@@ -94,7 +94,7 @@ def _zones(rest: np.ndarray, eye: np.ndarray, nose: np.ndarray, chin: np.ndarray
     neck = np.clip((chin[1] - 0.018 - rest[:, 1]) / 0.02, 0, 1)
     chest = np.clip((chin[1] - 0.075 - rest[:, 1]) / 0.04, 0, 1)
     return [
-        ((1.00, 0.72, 0.74), 0.95 * red),
+        ((1.00, 0.73, 0.74), 0.82 * red),
         ((1.00, 0.70, 0.68), 0.80 * ears),
         ((1.07, 1.09, 1.02), 0.70 * forehead),
         ((0.97, 1.00, 1.06), 0.55 * temple),
