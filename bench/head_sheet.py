@@ -30,8 +30,8 @@ from engine.motion.perform import EYE_LOOK_RAD
 ROOT = Path(__file__).resolve().parents[1]
 VIEWS = {"front": 0.0, "three-quarter": 35.0, "profile": 90.0, "back": 180.0}
 FACE, BUST, MOUTH, EYE = 0.27, 0.46, 0.085, 0.075  # metres across
-MILD, STRONG = 0.4, 1.0
-COLUMNS = {"neutral": 4, "shapes": 10, "units": 6, "emotions": 7, "visemes": 5, "identities": 4, "close": 4}
+MILD, STRONG = 0.5, 1.0
+COLUMNS = {"neutral": 4, "shapes": 10, "units": 6, "emotions": 7, "visemes": 5, "identities": 4, "close": 4, "hair": 4}
 # People of the identity sheet: macro and local parameters (engine.head.identity.NAMES).
 PEOPLE: dict[str, dict[str, float]] = {
     "neutral": {},
@@ -108,6 +108,12 @@ def sheet_tiles(name: str) -> Iterator[Tile]:
             yield Tile(
                 label, arkit, extra, 15.0, EYE if is_eye else MOUTH, eye if is_eye else lips, 1.0, gaze_of(arkit)
             )
+    elif name == "hair":
+        yield from (Tile(view, *rest, yaw, 0.29, (0, -0.012, -0.04)) for view, yaw in VIEWS.items())
+        yield Tile("from above", *rest, 25.0, 0.27, (0, 0.01, -0.06), 40.0)
+        yield Tile("hairline", *rest, 8.0, 0.13, (0.0, 0.058, 0.01), 6.0)
+        yield Tile("brow", *rest, 10.0, 0.062, (0.028, 0.016, 0.02))
+        yield Tile("lashes", *rest, 28.0, 0.046, (0.031, 0.001, 0.012))
     elif name == "shapes":
         for shape in (*ARKIT, *EXTRA):
             arkit, extra = both_sides({shape: 1.0})
@@ -142,10 +148,10 @@ def sheet_tiles(name: str) -> Iterator[Tile]:
 class Studio:
     """A Blender scene with the add-on's head, three soft lights and a camera."""
 
-    def __init__(self, head: str, size: int, samples: int, threads: int):
+    def __init__(self, head: str, size: int, samples: int, threads: int, with_hair: bool = True):
         import bpy
 
-        self.bpy, self.name = bpy, head
+        self.bpy, self.name, self.with_hair = bpy, head, with_hair
         bpy.ops.wm.read_factory_settings(use_empty=True)
         scene = bpy.context.scene
         scene.render.engine = "CYCLES"
@@ -175,6 +181,7 @@ class Studio:
 
     def _show(self, identity: dict[str, float]) -> None:
         """Put this person into the scene instead of the one before."""
+        from blender_addon.scene import hair
         from blender_addon.scene import head as build
         from engine.serve.jobs import head as head_job
 
@@ -188,6 +195,8 @@ class Studio:
         self.collection = self.bpy.data.collections.new("head")
         self.bpy.context.scene.collection.children.link(self.collection)
         self.mesh, self.rig = build.build(info, info["arrays"], self.collection)
+        if self.with_hair and info.get("hair"):
+            hair.add(info, info["arrays"], self.rig, self.collection)
         self.shown, self.joints = key, info["joint_names"]
 
     def _light(self, place: tuple[float, float, float], power: float, width: float) -> None:
@@ -225,8 +234,9 @@ class Studio:
         x, y, z = tile.centre
         middle = Vector((x, -z - 0.03, y + 0.03))
         distance = tile.span * self.camera.data.lens / self.camera.data.sensor_width
-        turn = np.radians(tile.yaw)
-        self.camera.location = middle + distance * Vector((np.sin(turn), -np.cos(turn), 0.02 * tile.pitch))
+        turn, tilt = np.radians(tile.yaw), np.arctan(0.02 * tile.pitch)
+        way = Vector((np.sin(turn) * np.cos(tilt), -np.cos(turn) * np.cos(tilt), np.sin(tilt)))
+        self.camera.location = middle + distance * way
         self.camera.rotation_euler = (middle - self.camera.location).to_track_quat("-Z", "Y").to_euler()
         self.bpy.context.scene.render.filepath = str(path)
         self.bpy.ops.render.render(write_still=True)
@@ -258,9 +268,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-hair", action="store_true", help="the scalp cropped")
     parser.add_argument("--only", nargs="*", help="labels of the tiles to render")
     options = parser.parse_args()
-    studio = Studio(options.head, options.size, options.samples, options.threads)
+    studio = Studio(options.head, options.size, options.samples, options.threads, not options.no_hair)
     for name in options.sheets:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
@@ -271,8 +282,9 @@ def main() -> None:
                 path = Path(folder) / f"{i:03d}.png"
                 studio.render(tile, path)
                 pictures.append((tile.label, path))
-            compose(pictures, min(COLUMNS[name], len(pictures)), options.out / f"head_{name}.jpg")
-        print(f"{options.out / f'head_{name}.jpg'}: {len(pictures)} tiles, {time.perf_counter() - start:.0f} s")
+            target = options.out / ("hair.jpg" if name == "hair" else f"head_{name}.jpg")
+            compose(pictures, min(COLUMNS[name], len(pictures)), target)
+        print(f"{target}: {len(pictures)} tiles, {time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

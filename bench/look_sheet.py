@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,18 +60,24 @@ def shots(sheet: str) -> Iterator[Shot]:
         yield Shot("front", "neutral")
         yield Shot("three-quarter", "neutral", 38.0)
         yield Shot("profile", "neutral", 90.0, middle=(0, 0.02, 0.0))
-        yield Shot("from below", "neutral", 20.0, -22.0)
+        yield Shot("from below", "neutral", 25.0, -14.0)
         yield Shot("eye", "neutral", 12.0, 0.0, eye, EYE_SPAN)
         yield Shot("eye, aside", "look aside", 40.0, 4.0, eye, EYE_SPAN)
         yield Shot("mouth", "neutral", 15.0, 0.0, mouth, MOUTH_SPAN)
         yield Shot("mouth open", "open", 0.0, 0.0, (0, -0.05, -0.05), MOUTH_SPAN)
     elif sheet == "wrinkles":
-        views = {"brows up": 10.0, "frown": 5.0, "big smile": 35.0, "disgust": 20.0, "chin raise": 25.0}
-        for name, yaw in views.items():
-            yield Shot(name, name, yaw, middle=(0, 0, 0.0), span=0.20)
-            yield Shot(f"{name}, off", name, yaw, middle=(0, 0, 0.0), span=0.20, wrinkles=False)
-        yield Shot("brows up, half", "brows up", 10.0, span=0.20, middle=(0, 0, 0.0), amount=0.5)
-        yield Shot("big smile, half", "big smile", 35.0, span=0.20, middle=(0, 0, 0.0), amount=0.5)
+        # Yaw in degrees, height of the picture's middle in metres.
+        views = {
+            "brows up": (10.0, 0.034), "frown": (5.0, 0.026), "big smile": (35.0, 0.0), "disgust": (20.0, 0.008),
+            "chin raise": (25.0, -0.020),
+        }  # fmt: skip
+        for name, (yaw, up) in views.items():
+            shot = Shot(name, name, yaw, middle=(0, 0, up), span=0.165)
+            yield shot
+            yield replace(shot, label=f"{name}, off", wrinkles=False)
+        for name in ("brows up", "big smile"):
+            yaw, up = views[name]
+            yield Shot(f"{name}, half", name, yaw, middle=(0, 0, up), span=0.165, amount=0.5)
 
 
 class Studio:

@@ -13,7 +13,7 @@ from .zone_attributes import REST
 USUAL = (0.415, 0.0154)  # angle of an iris, radians, and radius of a ball, metres
 PUPIL = 0.37  # radius of the pupil as a part of the iris
 INNER_RGB, OUTER_RGB, LIMBUS_RGB = (0.19, 0.098, 0.034), (0.060, 0.082, 0.070), (0.010, 0.012, 0.014)
-WHITE_RGB, PINK_RGB, VEIN_RGB = (0.66, 0.61, 0.565), (0.60, 0.36, 0.31), (0.42, 0.10, 0.075)
+WHITE_RGB, PINK_RGB, VEIN_RGB = (0.61, 0.56, 0.52), (0.57, 0.34, 0.29), (0.40, 0.09, 0.07)
 SHADE_M = 0.006  # lids and lashes darken the ball over this distance
 
 
@@ -70,16 +70,16 @@ def _white(graph: Graph, place: Value, x: Value, angle: Value) -> Value:
     pink = graph.fused(graph.step(nasal, 0.45, 0.95), 0.55, graph.step(angle, 0.55, 1.25, 0.03, 0.30))
     colour = graph.mix(pink, WHITE_RGB, PINK_RGB)
     ridge = graph.math("ABSOLUTE", graph.fused(graph.noise(graph.scaled(place, (1.0, 2.2, 1.0)), 4.6, 2.0), 2.0, -1.0))
-    vein = graph.step(ridge, 0.055, 0.0)
+    vein = graph.step(ridge, 0.075, 0.0)
     some = graph.step(graph.noise(place, 3.1), 0.46, 0.62)
-    return graph.mix(graph.times(vein, some, graph.step(angle, 0.50, 0.95), 0.40), colour, VEIN_RGB)
+    return graph.mix(graph.times(vein, some, graph.step(angle, 0.48, 0.90), 0.55), colour, VEIN_RGB)
 
 
 def dress_with(graph: Graph, surface: bpy.types.Node, tree: bpy.types.NodeTree) -> None:
     """A material of the ball; the coat is the cornea and the tears on the white."""
     it = graph.group(tree).outputs
     dress(
-        graph, surface, colour=it["Color"], roughness=it["Roughness"], normal=it["Normal"], specular=0.25,
+        graph, surface, colour=it["Color"], roughness=it["Roughness"], normal=it["Normal"], specular=0.08,
         coat=1.0, coat_roughness=0.03,
     )  # fmt: skip
 

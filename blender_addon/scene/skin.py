@@ -22,7 +22,7 @@ def build(prefix: str, wrinkles: bpy.types.NodeTree | None, paint: str) -> bpy.t
     scalp = graph.parts(graph.attribute(place("scalp")[0]))[place("scalp")[1]]
     lips = graph.step(lip_m, -0.0012, 0.0012)
     mottle, blood, spots = graph.parts(graph.noise(rest, 85.0, 2.0, colour=True))
-    fine = graph.noise(rest, 2100.0, 1.0)
+    fine = graph.noise(rest, 2300.0)
     height = _grain(graph, rest, fine, lips, scalp)
     crease = None
     if wrinkles is not None:
@@ -54,7 +54,7 @@ def _grain(graph: Graph, rest: Value, fine: Value, lips: Value, scalp: Value) ->
     bare = graph.math("SUBTRACT", 1.0, graph.math("MAXIMUM", lips, scalp))
     pores = graph.times(graph.step(fine, 0.30, 0.62), PORE_M, bare)
     # Noise squeezed along the lips' height makes upright lines.
-    lines = graph.noise(graph.scaled(rest, (620.0, 240.0, 110.0)), 1.0, 1.0)
+    lines = graph.noise(graph.scaled(rest, (700.0, 250.0, 120.0)), 1.0)
     return graph.fused(graph.times(lips, lines), LIP_LINE_M, pores)
 
 

@@ -60,7 +60,7 @@ def _tree(prefix: str) -> bpy.types.NodeTree:
     graph, out = new_group(f"{prefix} wrinkles", (("Height", "Float"), ("Crease", "Float")))
     rest = graph.attribute(REST)
     left = graph.step(graph.parts(rest)[0], -SIDE_SOFT_M, SIDE_SOFT_M)
-    bend, curl, uneven = graph.parts(graph.noise(rest, 40.0, 1.0, colour=True))
+    bend, curl, uneven = graph.parts(graph.noise(rest, 44.0, colour=True))
     shift = graph.add(graph.fused(bend, 0.70, -0.35), graph.fused(curl, 0.30, -0.15))
     uneven = graph.step(uneven, 0.25, 0.66, 0.30, 1.15)  # a crease is deep here and nearly runs out there
     value = {name: graph.value(name) for name in muscle_names()}
@@ -79,7 +79,7 @@ def _tree(prefix: str) -> bpy.types.NodeTree:
             side = _column(graph, along)
             swell = graph.times(graph.step(side, 0.02, 0.20), graph.step(side, 0.62, 0.25))
             heights.append(graph.times(amount, swell, 0.7 * depth))
-    dimple = graph.step(graph.noise(rest, 300.0, 0.5), 0.62, 0.34)
+    dimple = graph.step(graph.noise(rest, 300.0), 0.62, 0.34)
     chin = graph.times(_column(graph, "chin"), _of_side(graph, value, "chin", left), dimple)
     heights.append(graph.times(chin, -CHIN_DEPTH_M))
     creases.append(graph.times(chin, 0.35))
@@ -111,7 +111,8 @@ def _of_side(graph: Graph, value: Mapping[str, Any], muscle: str, left: Any) -> 
     """A muscle's value on this half of the face."""
     if muscle in value:
         return value[muscle]
-    return graph.blend(left, value[f"{muscle} Right"], value[f"{muscle} Left"])
+    right = value[f"{muscle} Right"]
+    return graph.fused(left, graph.math("SUBTRACT", value[f"{muscle} Left"], right), right)
 
 
 def muscle_names() -> list[str]:

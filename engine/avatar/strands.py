@@ -14,7 +14,7 @@ Array = np.ndarray
 
 # A hair is thinner than a pixel of most pictures, and the rasteriser widens it to one: less opacity keeps its weight.
 BLADE_WIDTH = 0.30  # of the blade's, as a standard deviation
-OPACITY = {"brow": 0.48, "lash": 0.10}
+OPACITY = {"brow": 0.48, "lash": 0.075}
 CROP_LENGTH, CROP_WIDTH, CROP_OPACITY = 0.0020, 0.00022, 0.45  # metres: standard deviations
 CROP_LIFT = 0.0008
 

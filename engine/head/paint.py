@@ -9,14 +9,14 @@ from engine.head.hairline import scalp
 from engine.head.hairs import brow_strength
 
 SKIN_RGB = np.array([0.545, 0.308, 0.212])
-LIP_RGB = np.array([0.37, 0.148, 0.125])
+LIP_RGB = np.array([0.38, 0.142, 0.120])
 BAG_RGB = np.array([0.24, 0.055, 0.050])
-SCALP_RGB = np.array([0.115, 0.080, 0.062])
+SCALP_RGB = np.array([0.078, 0.051, 0.038])
 
 MATERIALS = (
     Material("skin", (0.545, 0.308, 0.212), roughness=0.48, subsurface=0.12),
     Material("scalp", (0.115, 0.080, 0.062), roughness=0.75, specular=0.15),
-    Material("lips", (0.37, 0.148, 0.125), roughness=0.34, subsurface=0.15),
+    Material("lips", (0.38, 0.142, 0.120), roughness=0.34, subsurface=0.15),
     Material("mouth", (0.24, 0.055, 0.05), roughness=0.4, subsurface=0.05),
     Material("teeth", (0.78, 0.73, 0.62), roughness=0.2, subsurface=0.1),
     Material("gums", (0.46, 0.145, 0.13), roughness=0.3, subsurface=0.1),
@@ -94,7 +94,7 @@ def _zones(rest: np.ndarray, eye: np.ndarray, nose: np.ndarray, chin: np.ndarray
     neck = np.clip((chin[1] - 0.018 - rest[:, 1]) / 0.02, 0, 1)
     chest = np.clip((chin[1] - 0.075 - rest[:, 1]) / 0.04, 0, 1)
     return [
-        ((1.00, 0.72, 0.74), 0.95 * red),
+        ((1.00, 0.73, 0.74), 0.82 * red),
         ((1.00, 0.70, 0.68), 0.80 * ears),
         ((1.07, 1.09, 1.02), 0.70 * forehead),
         ((0.97, 1.00, 1.06), 0.55 * temple),

@@ -34,8 +34,8 @@ class Style:
     volume: float = 0.34  # height of the top over the scalp, as a part of its length
     clump: float = 0.74
     loose: float = 0.05  # part of the strands that belong to no lock
-    radius: float = 0.00011  # at the root
-    rgb: tuple[float, float, float] = (0.0135, 0.0062, 0.0031)
+    radius: float = 0.00013  # at the root
+    rgb: tuple[float, float, float] = (0.0165, 0.0074, 0.0035)
     seed: int = 11
 
 
@@ -180,7 +180,9 @@ def _traced(skull: _Skull, root: Array, lock: Array, loose: Array, style: Style,
     length = np.minimum(length * rng.uniform(0.78, 1.06, n), LONGEST * style.top)
     high = np.clip((root[:, 1] - skull.eyes[1] - 0.045) / 0.04, 0, 1)
     share = (0.16 + (style.volume - 0.16) * high) * np.exp(rng.normal(0, 0.30, style.locks)[lock])
-    height = length * share * rng.uniform(0.25, 1.0, n) * np.where(loose, 1.5, 1.0) + 0.0006
+    # At the whorl hair parts to all sides; standing up there it would look like a tuft.
+    crown = 1 - 0.55 * np.exp(-((np.linalg.norm(root - skull.eyes - _CROWN, axis=1) / 0.03) ** 2))
+    height = length * share * crown * rng.uniform(0.25, 1.0, n) * np.where(loose, 1.25, 1.0) + 0.0006
     along = np.linspace(0, 1, k)
     rise = np.sin(0.5 * np.pi * np.minimum(along / 0.55, 1)) * np.interp(along, [0.55, 1], [1, 0.72])
     place, normal = skull.onto(root)
