@@ -1,4 +1,4 @@
-"""Words to phones, phones to times: pronunciation, Viterbi against its plain twin, alignment of speech with known times."""
+"""Words to phones, phones to times: pronunciation, Viterbi against its plain twin, speech whose times are known."""
 
 import itertools
 from pathlib import Path
