@@ -30,6 +30,7 @@ class Entry:
     kind: "head", "speech", "motion", "avatar", "text", ... (free word, one per loader). interface: the version of the
     array layout that the loader expects. encoder: id of the speech encoder whose features a net wants, "" if none.
     topology_sha: `Head.topology_sha256` that the asset is tied to, "" if none. native_fps: of a motion system, or None.
+    rate_hz, t0_s: of a speech encoder's rows, and the second that row 0 stands for.
     supports: controls that a motion system obeys itself. recipe: how to make it again.
     """
 
@@ -45,6 +46,8 @@ class Entry:
     supports: tuple[str, ...] = ()
     licence: str = ""
     recipe: str = ""
+    rate_hz: float | None = None
+    t0_s: float | None = None
     folder: str = str(BUNDLED)
 
     @property
