@@ -208,7 +208,7 @@ def test_a_known_text_is_placed_by_the_net(tmp_path):
     assert (told[:, 0] == 255)[true].mean() > 0.5
     assert np.array_equal(aligned_labels(net, mel, "en", ""), own_labels(net, mel))
     other = aligned_labels(net, mel, "en", "an entirely different story about seven green yachts in a lake")
-    assert np.array_equal(other, own_labels(net, mel)), "a text that does not fit is left aside"
+    assert (other[:, -1] != UNKNOWN_PHONE).mean() < 0.7, "words that do not fit are left to the net's own doubt"
 
 
 def test_curves(tmp_path):
