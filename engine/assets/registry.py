@@ -30,8 +30,9 @@ class Entry:
     kind: "head", "speech", "motion", "avatar", "text", ... (free word, one per loader). interface: the version of the
     array layout that the loader expects. encoder: id of the speech encoder whose features a net wants, "" if none.
     topology_sha: `Head.topology_sha256` that the asset is tied to, "" if none. native_fps: of a motion system, or None.
-    supports: controls that a motion system obeys itself. recipe: how to make it again. version, frozen: of a head that
-    other assets are tied to: what of it stays the same within this version, name -> sha256 (engine.head.frozen).
+    rate_hz, t0_s: of a speech encoder's rows, and the second that row 0 stands for. supports: controls that a motion
+    system obeys itself. recipe: how to make it again. version, frozen: of a head that other assets are tied to: what of
+    it stays the same within this version, name -> sha256 (engine.head.frozen).
     """
 
     name: str
@@ -48,6 +49,8 @@ class Entry:
     recipe: str = ""
     version: int = 0
     frozen: dict[str, str] = field(default_factory=dict)
+    rate_hz: float | None = None
+    t0_s: float | None = None
     folder: str = str(BUNDLED)
 
     @property

@@ -18,7 +18,8 @@ from engine.core.phones import CHANNELS, is_pause, split, targets
 from engine.core.sound import Cue, Speech
 from engine.speech import events as ev
 from engine.speech.align import inventory_of
-from engine.speech.encode import Heard, open_gate
+from engine.speech.decode import open_gate
+from engine.speech.encode import Heard
 
 SWITCH_COST = 4.0  # natural-log units for changing the phone from one 10 ms frame to the next
 SHORTEST_S = 0.02

@@ -1,9 +1,8 @@
 """What an encoder heard -> articulation: decoded contacts, calm channels, and a gate that shuts the mouth in silence.
 
 The gate has two parts. Where: the net's voice activity, with ramps, over pauses too short to shut a mouth. Whether: a
-stretch is kept only if the net could make phones of it. Music, breath, hum and clicks wake a voice detector, but no
-phone fits them well: over a second or more the likeliest class of a voice has a mean probability of 0.55 to 0.9, that
-of music and breathing 0.35 to 0.5.
+stretch is kept only if the net could make phones of it. What still wakes a voice detector that was trained against
+music, breath, hum and clicks fits no phone well, or holds no vowel.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ QUIET = 0.08  # energy (0-1, 40 dB span) below which no frame is speech
 CALM_ROWS, CALM_SPAN, _FIRST_ROWS = 3.0, 0.12, 0.5
 _SHAPED = ("round", "funnel")  # the net's own lip shape is already slow
 # Least mean probability of the likeliest class in a believed stretch; how much less is asked of a short one.
-SURE, LENIENT, LENIENT_S = 0.48, 0.10, 3.0
-DOUBTED = 0.65  # asked of each stretch of a file that holds no voice as a whole
-VOWEL = 0.55  # the surest fifth of a voice's frames are vowels with at least this probability
+SURE, LENIENT, LENIENT_S = 0.42, 0.12, 3.0
+DOUBTED = 0.62  # asked of each stretch of a file that holds no voice as a whole
+VOWEL, ACTIVE = 0.55, 0.93  # breath: the surest fifth of its frames is no vowel, and the voice detector is not sure
 BRIEF_S, BRIEF_VOICE, BRIEF_VOWEL = 0.45, 0.88, 0.80  # a click is briefer; of a word that brief both are surer
 
 
@@ -128,13 +127,15 @@ def believed(voice: np.ndarray, phones: np.ndarray | None) -> np.ndarray:
         certain = float(surest[rows].mean()) if len(rows) else 0.0
         judged.append((certain, float(best[0]), float(voice[a:b][voice[a:b] > 0.5].mean())))
     lengths = np.array([(b - a) / 100 for a, b in spans])
-    sure = np.array([s for s, _, _ in judged])
-    no_voice = float(sure @ lengths / lengths.sum()) < _least(float(lengths.sum()))
+    shares = lengths / lengths.sum()
+    certainty = float(np.array([certain for certain, _, _ in judged]) @ shares)
+    no_voice = certainty < _least(float(lengths.sum()))
     out = voice.copy()
     for (a, b), length, (certain, vowel, activity) in zip(spans, lengths, judged, strict=True):
         least = DOUBTED if no_voice else _least(float(length))
         click = length < BRIEF_S and (activity < BRIEF_VOICE or vowel < BRIEF_VOWEL)
-        if certain < least or vowel < VOWEL or click:
+        breath = vowel < VOWEL and activity < ACTIVE
+        if certain < least or breath or click:
             out[a:b] = 0.0
     return out
 

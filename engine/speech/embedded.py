@@ -16,8 +16,10 @@ from engine.core.sound import Audio, Features
 from engine.speech.encode import Heard
 from engine.speech.frontend import FLOOR, log_mel, normalise, normalise_running
 from engine.speech.net import EVENTS, ArticulationNet, load_net, prior_array
+from engine.speech.net_phones import CLOSED
 
 EDGE_ROWS = 25  # 50 Hz rows of background put around a recording
+AGREEMENT = 1.6
 LIP_BLUR_ROWS = 2.0  # standard deviation, 40 ms: lips shape more slowly than phones change
 FIRST_FRAMES = 10  # of 10 ms, from which live use takes the background before the start
 EDGE_BELOW = 7.0  # at least 30 dB (natural-log units of power) below each band's peak
@@ -78,15 +80,28 @@ class Raw(NamedTuple):
 def event_probabilities(raw: Raw) -> dict[str, np.ndarray]:
     """name -> [2t] float32 at 100 Hz.
 
-    The closure's two witnesses, its own head and the phone classifier, err on different sounds: their geometric mean
-    finds 2-3 points more closures at equal false ones than either.
+    The closure's witnesses, its own head and the phone classifiers, err on different sounds: their mean in log odds
+    finds 2-4 points more closures at equal false ones than the best of them. AGREEMENT: witnesses that agree are surer
+    together than each alone.
     """
     out = {name: raw.events[:, i] for i, name in enumerate(EVENTS)}
     classes = [i for i, name in enumerate(class_names()) if phone_class(name).event == "closure"]
-    closed = raw.phones[:, classes].sum(1)
-    at = np.arange(2 * len(closed)) / 2
-    out["closure"] = np.sqrt(out["closure"] * np.interp(at, np.arange(len(closed)), closed)).astype(np.float32)
+    witnesses = [raw.events[:, EVENTS.index("closure")], _at_100_hz(raw.phones[:, classes].sum(1))]
+    if raw.fine.shape[1]:
+        witnesses.append(_at_100_hz(raw.fine[:, list(CLOSED)].sum(1)))
+    odds = AGREEMENT * np.mean([_log_odds(w) for w in witnesses], axis=0)
+    out["closure"] = (1.0 / (1.0 + np.exp(-odds))).astype(np.float32)
     return out
+
+
+def _at_100_hz(values: np.ndarray) -> np.ndarray:
+    """[t] at 50 Hz -> [2t]."""
+    return np.interp(np.arange(2 * len(values)) / 2, np.arange(len(values)), values)
+
+
+def _log_odds(p: np.ndarray) -> np.ndarray:
+    p = np.clip(p.astype(np.float64), 1e-5, 1 - 1e-5)
+    return np.log(p / (1 - p))
 
 
 def with_lip_shape(raw: Raw) -> np.ndarray:

@@ -10,8 +10,10 @@ Baevski et al. 2020 (wav2vec 2.0), Hsu et al. 2021 (HuBERT).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 ADAPTER = "soliloquy_adapter.safetensors"  # beside the model, or <encoder id>.safetensors in the user's "adapters"
 CHUNK_S, OVERLAP_S = 30.0, 4.0  # attention costs the square of its length; neighbours share this much sound
 ROWS_HZ = 50
+_NORM_ROWS = 32_000  # of the first convolution at once: 10 s
 LAYER_SHARE = 0.75  # of the depth, where these models know most about phones (Pasad et al. 2021, fig. 3)
 
 
@@ -172,7 +175,8 @@ class Pretrained:
         if total <= size:
             out = self._run(padded, 0, total)
         else:
-            out = self._chunked(padded, total, size, overlap, report)
+            with _whole_norm(self.model, padded):
+                out = self._chunked(padded, total, size, overlap, report)
         return _at_rows(out, self.frames.rate_hz, count)
 
     def _chunked(self, padded: np.ndarray, total: int, size: int, overlap: int, report: Reporter) -> np.ndarray:
@@ -204,6 +208,49 @@ class Pretrained:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             hidden = self.model(piece, output_hidden_states=True).hidden_states[self.layer][0]
         return hidden.float().numpy()[: last - first]
+
+
+def _affine(scale: Any, shift: Any) -> Any:
+    """A module that multiplies and adds."""
+    import torch
+
+    class Affine(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * scale + shift
+
+    return Affine()
+
+
+@contextlib.contextmanager
+def _whole_norm(model: Any, padded: np.ndarray) -> Iterator[None]:
+    """While chunks run: HuBERT base normalises its first convolution over the time that it is given (group norm with a
+    group for each channel), so a quiet chunk would come out louder than its neighbours. Here it gets the mean and the
+    variance of the whole recording, measured block by block."""
+    import torch
+
+    layer: Any = next(iter(getattr(getattr(model, "feature_extractor", None), "conv_layers", [])), None)
+    norm = getattr(layer, "layer_norm", None)
+    if not isinstance(norm, torch.nn.GroupNorm) or norm.num_groups != norm.num_channels:
+        yield
+        return
+    kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
+    rows = (len(padded) - kernel) // stride + 1
+    total, squares = (torch.zeros(norm.num_channels, dtype=torch.float64) for _ in range(2))
+    with torch.inference_mode():
+        for at in range(0, rows, _NORM_ROWS):
+            count = min(_NORM_ROWS, rows - at)
+            piece = torch.from_numpy(padded[at * stride : (at + count - 1) * stride + kernel])[None, None]
+            values = layer.conv(piece)[0].double()
+            total += values.sum(1)
+            squares += (values * values).sum(1)
+        mean = total / rows
+        scale = norm.weight.double() / torch.sqrt((squares / rows - mean * mean).clamp_min(0) + norm.eps)
+        shift = norm.bias.double() - mean * scale
+    layer.layer_norm = _affine(scale.float()[:, None], shift.float()[:, None])
+    try:
+        yield
+    finally:
+        layer.layer_norm = norm
 
 
 def _at_rows(values: np.ndarray, rate_hz: float, count: int) -> np.ndarray:

@@ -13,7 +13,8 @@ kept in WORK; the same line run again goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from engine.studio.speech_corpus import interference
 from engine.studio.speech_corpus.build import Clip, clips
 from engine.studio.speech_corpus.fetch import fetch, recordings
 from engine.studio.speech_corpus.recorded import ALSA_VOICE, RUSSIAN, alsa, asterisk, festvox_ru, prompts
+from engine.studio.speech_corpus.volunteers import fillets, stamps
 from engine.train.speech_data import build_store, label_rows
 from engine.train.speech_recipe import Plan, train_speech
 from engine.train.speech_selftrain import relabel
@@ -37,8 +39,8 @@ HOURS, SHARDS, VARIANTS = 3.0, 2, 3  # of synthesised speech; each clip in three
 RUSSIAN_VARIANTS, PROMPT_VARIANTS, BESIDE_MINUTES = 2, 1, 15.0
 SYNTHESISED = {"espeak": 0.30, "flite": 0.30, "festival": 0.40}
 SHARES = {
-    "espeak": 0.11, "flite": 0.12, "festival": 0.22, "festvox_ru": 0.13, "prompts_en": 0.10, "prompts_es": 0.08,
-    "prompts_fr": 0.08, "prompts_it": 0.08, "prompts_ru": 0.07, "alsa": 0.01,
+    "espeak": 0.09, "flite": 0.10, "festival": 0.19, "festvox_ru": 0.11, "prompts_en": 0.08, "prompts_es": 0.07,
+    "prompts_fr": 0.07, "prompts_it": 0.07, "prompts_ru": 0.06, "volunteers": 0.15, "alsa": 0.01,
 }  # fmt: skip
 _TEXTS = Path(__file__).parent / "voices.json"
 
@@ -47,7 +49,7 @@ _TEXTS = Path(__file__).parent / "voices.json"
 class Stage:
     """One training run of the chain. name: of its folder and checkpoint in WORK. after: the stage that labels the
     prompts and whose weights it begins with ("" for the first). steps, rate: as `Plan`. without: voices it must not
-    hear."""
+    hear. labels: the stage whose labels of the prompts it shares ("": its own, by the stage before)."""
 
     name: str
     after: str
@@ -55,29 +57,31 @@ class Stage:
     rate: float
     without: tuple[str, ...] = ()
     causal: bool = False
+    labels: str = ""
 
 
 ENGLISH = "allison"
 _UNSEEN = {"en": (ENGLISH, ALSA_VOICE), "ru": (RUSSIAN, ALSA_VOICE)}
 STAGES = (
     Stage("base", "", 3500, 2.2e-3),
-    Stage("ru1", "base", 1500, 1.8e-3, _UNSEEN["ru"]),
-    Stage("loso_ru", "ru1", 3000, 1.6e-3, _UNSEEN["ru"]),
-    Stage("en1", "base", 1500, 1.8e-3, _UNSEEN["en"]),
-    Stage("loso_en", "en1", 3000, 1.6e-3, _UNSEEN["en"]),
-    Stage("shipped", "loso_en", 4000, 1.6e-3),
-    Stage("causal", "shipped", 3500, 2.0e-3, (), True),
+    Stage("ru1", "base", 900, 1.6e-3, _UNSEEN["ru"]),
+    Stage("loso_ru", "ru1", 1400, 1.4e-3, _UNSEEN["ru"]),
+    Stage("en1", "base", 900, 1.6e-3, _UNSEEN["en"]),
+    Stage("en2", "en1", 1700, 1.5e-3, _UNSEEN["en"]),
+    Stage("loso_en", "en2", 1000, 1.2e-3, _UNSEEN["en"]),
+    Stage("shipped", "loso_en", 1500, 1.2e-3),
+    Stage("causal", "shipped", 1100, 2.0e-3, (), True, "shipped"),
 )
 _BY_NAME = {stage.name: stage for stage in STAGES}
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Folders of the stores, and the label rows of prompts whose words are known (name -> [t, 15])."""
+    """Folders of the stores, and the label rows of prompts that were aligned (name -> [t, 15])."""
 
     synthesised: tuple[Path, ...]
     russian: Path | None
-    prompts: Path | None
+    unlabelled: tuple[Path, ...]
     beside: Path
     known: dict[str, np.ndarray]
 
@@ -95,23 +99,19 @@ def corpus(work: Path, hours: float = HOURS, seed: int = 0, report: Reporter = S
     beside = work / "beside"
     _once(beside, lambda: build_store(beside, interference.pieces(BESIDE_MINUTES, seed), 0, seed, plain=True))
     russian: Path | None = work / "russian"
-    spoken: Path | None = work / "prompts"
     try:
         source = recordings("festvox-ru", root)
         _once(work / "russian", lambda: build_store(work / "russian", festvox_ru(source), RUSSIAN_VARIANTS, 5, report))
     except Missing:
         russian = None
-    try:
-        folder = recordings("asterisk-core-sounds-fr-g722", root).parent
-        _once(
-            work / "prompts",
-            lambda: build_store(work / "prompts", _unlabelled(folder, root), PROMPT_VARIANTS, 9, plain=True),
-        )
-    except Missing:
-        spoken = None
-    known = _known(work, root, report) if spoken else {}
-    hours_made = {p.name: p.stat().st_size for p in sorted(work.glob("*/mel.f16"))}
-    write_json(work / "corpus.json", {"seed": seed, "hours": hours, "known": len(known), "stores": hours_made})
+    unlabelled = tuple(
+        _recordings(work / name, voices, report)
+        for name, voices in (("prompts", _prompts(root)), ("volunteers", _volunteers(root)))
+    )
+    known = _known(work, root, report)
+    sizes = {p.parent.name: p.stat().st_size for p in sorted(work.glob("*/mel.f16"))}
+    write_json(work / "corpus.json", {"seed": seed, "hours": hours, "known": len(known), "bytes": sizes})
+    spoken = tuple(folder for folder in unlabelled if (folder / "mel.f16").stat().st_size)
     return Corpus(shards, russian, spoken, beside, known)
 
 
@@ -120,12 +120,25 @@ def _once(folder: Path, make: Callable[[], None]) -> None:
         make()
 
 
-def _unlabelled(folder: Path, root: Path) -> Any:
-    yield from prompts(folder)
-    try:
+def _recordings(folder: Path, voices: Iterator[Clip], report: Reporter) -> Path:
+    _once(folder, lambda: build_store(folder, voices, PROMPT_VARIANTS, 9, report, plain=True))
+    return folder
+
+
+def _prompts(root: Path) -> Iterator[Clip]:
+    """Every recorded prompt that can be had, and the voice of alsa-utils."""
+    with contextlib.suppress(Missing):
+        yield from prompts(recordings("asterisk-core-sounds-fr-g722", root).parent)
+    with contextlib.suppress(Missing):
         yield from alsa(recordings("alsa-utils", root))
-    except Missing:
-        return
+
+
+def _volunteers(root: Path) -> Iterator[Clip]:
+    """Spoken stamps and dialogues that can be had."""
+    with contextlib.suppress(Missing):
+        yield from stamps(recordings("tuxpaint-stamps-default", root))
+    with contextlib.suppress(Missing):
+        yield from fillets(recordings("fillets-ng-data-cs", root))
 
 
 def _known(work: Path, root: Path, report: Reporter) -> dict[str, np.ndarray]:
@@ -175,11 +188,11 @@ def train_stage(name: str, work: Path, seed: int = 0, made: Corpus | None = None
         shares = SHARES
         if made.russian:
             stores.append(made.russian)
-        if made.prompts:
-            labels = work / name / "labels"
+        for store in made.unlabelled:
+            labels = work / (stage.labels or name) / f"labels_{store.name}"
             if not (labels / "labels.u8").exists():
-                relabel(made.prompts, labels, load_net(last)[0], made.known, stage.without, report)
-            stores.append((made.prompts, labels))
+                relabel(store, labels, load_net(last)[0], made.known, stage.without, report)
+            stores.append((store, labels))
     plan = Plan(stage.steps, seed, stage.rate, tuple(shares.items()), stage.without, stage.causal)
     result = train_speech(checkpoint, work / name, plan, stores, last, made.beside, report)
     write_json(work / name / "done.json", result)
@@ -189,7 +202,7 @@ def train_stage(name: str, work: Path, seed: int = 0, made: Corpus | None = None
 def dataset(work: Path, seed: int = 0, report: Reporter = SILENT) -> dict[str, Any]:
     """Make the corpus alone; {store: hours of sound, variants counted} and the number of prompts with known words."""
     made = corpus(work, seed=seed, report=report)
-    folders = [*made.synthesised, *(p for p in (made.russian, made.prompts, made.beside) if p)]
+    folders = [*made.synthesised, *(p for p in (made.russian, *made.unlabelled, made.beside) if p)]
     hours = {f.name: round((f / "mel.f16").stat().st_size / (2 * MELS * 360_000), 2) for f in folders}
     return {"hours": hours, "prompts with known words": len(made.known)}
 

@@ -60,6 +60,7 @@ def build_store(
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     rows: list[Row] = []
+    texts: dict[str, list[str]] = {}
     at = 0
     with (
         replacing(folder / "mel.f16") as mel_part,
@@ -69,6 +70,8 @@ def build_store(
     ):
         for number, clip in enumerate(clips):
             origin = len(rows) if plain else -1
+            if clip.text:
+                texts[clip.name] = [clip.language, clip.text]
             changed = [(clip.samples, clip.segments, 1.0)] if plain else []
             changed += [vary(clip.samples, clip.segments, rng) for _ in range(variants)]
             for samples, segments, scale in changed:
@@ -80,7 +83,13 @@ def build_store(
                     Row(clip.source, clip.voice, clip.name or f"{number}", at, len(mel), round(scale, 6), origin)
                 )
                 at += len(mel)
+    write_json(folder / "texts.json", texts)
     write_index(folder, rows)
+
+
+def read_texts(folder: Path) -> dict[str, list[str]]:
+    """Name of a clip -> its language and what is said in it."""
+    return read_json(folder / "texts.json") if (folder / "texts.json").exists() else {}
 
 
 def write_index(folder: Path, rows: Sequence[Row]) -> None:

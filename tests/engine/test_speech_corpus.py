@@ -13,6 +13,7 @@ from engine.speech.net_phones import FINE, NASALS, UNKNOWN, fine_labels, fine_pa
 from engine.studio.sample import speak_sample
 from engine.studio.speech_corpus import augment, codecs, fetch
 from engine.studio.speech_corpus.recorded import asterisk, festvox_ru, held_out, prompts, russian_symbol
+from engine.studio.speech_corpus.volunteers import fillets, stamps
 from engine.train import voices
 
 SPEECH_DEV = Path(__file__).resolve().parents[3] / "shared" / "data" / "speech_dev"
@@ -73,6 +74,25 @@ def test_no_held_out_prompt_is_read(tmp_path, monkeypatch):
             container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     assert [clip.name for clip in prompts(tmp_path)] == ["en/vm-another"]
+
+
+def test_volunteers_bring_their_words(tmp_path, voice):
+    import soundfile
+
+    folder = tmp_path / "stamps" / "animals"
+    folder.mkdir(parents=True)
+    for name in ("cat_desc_es", "cat_desc_fr", "dog_desc_es"):
+        soundfile.write(folder / f"{name}.ogg", np.repeat(voice[:, None], 2, 1), SAMPLE_RATE, format="OGG")
+    (folder / "cat.txt").write_text("A cat.\nes.utf8=Un gato.\nfr.utf8=Un chat.\n", encoding="utf-8")
+    found = {clip.name: (clip.voice, clip.language, clip.text) for clip in stamps(tmp_path / "stamps")}
+    assert found == {
+        "stamp/es/cat_desc_es": ("stamps_es", "es", "Un gato."),
+        "stamp/fr/cat_desc_fr": ("stamps_fr", "fr", "Un chat."),
+    }
+    with pytest.raises(Missing, match="apt-get install tuxpaint"):
+        next(stamps(tmp_path / "none"))
+    with pytest.raises(Missing, match="apt-get install fillets"):
+        next(fillets(tmp_path / "none"))
 
 
 def test_words_of_prompts_name_no_held_out_one():

@@ -11,13 +11,14 @@ from engine.core.files import read_json
 from engine.core.phones import class_names
 from engine.speech.frontend import FLOOR, log_mel, normalise_running
 from engine.speech.net import EVENTS, NetConfig, load_net
+from engine.studio.sample import LINES, speak_sample
 from engine.studio.speech_corpus import interference
 from engine.studio.speech_corpus.build import Clip, clips
 from engine.train import speech_augment, speech_chain
 from engine.train.curves import draw_log
 from engine.train.speech_data import LABELS, UNKNOWN, UNKNOWN_PHONE, Store, build_store, label_rows, read_index
 from engine.train.speech_recipe import Plan, Trainer, losses, train_speech
-from engine.train.speech_selftrain import own_labels, relabel
+from engine.train.speech_selftrain import aligned_labels, own_labels, relabel
 
 torch.set_num_threads(1)
 
@@ -190,11 +191,24 @@ def test_the_causal_net_hears_no_further_than_it_says(store, tmp_path):
 
 def test_own_labels_mark_doubt(store):
     from engine.speech.encode import load_encoder
-    from engine.studio.sample import speak_sample
 
     rows = own_labels(load_encoder().net, log_mel(speak_sample()[0]))
     assert rows.shape[1] == len(LABELS) and set(np.unique(rows[:, : len(EVENTS)])) <= {0, UNKNOWN, 255}
     assert (rows[:, 0] == 255).any() and (rows[:, -1] == UNKNOWN_PHONE).any()
+
+
+def test_a_known_text_is_placed_by_the_net(tmp_path):
+    from engine.speech.encode import load_encoder
+
+    samples, marks = speak_sample()
+    net, mel = load_encoder().net, log_mel(samples)
+    true = label_rows(tuple(marks), len(mel))[:, 0] == 255
+    told = aligned_labels(net, mel, "en", " ".join(line[0] for line in LINES))
+    assert told.shape == (len(mel), len(LABELS)) and (told[:, -1] != UNKNOWN_PHONE).mean() > 0.8
+    assert (told[:, 0] == 255)[true].mean() > 0.5
+    assert np.array_equal(aligned_labels(net, mel, "en", ""), own_labels(net, mel))
+    other = aligned_labels(net, mel, "en", "an entirely different story about seven green yachts in a lake")
+    assert (other[:, -1] != UNKNOWN_PHONE).mean() < 0.7, "words that do not fit are left to the net's own doubt"
 
 
 def test_curves(tmp_path):
@@ -212,7 +226,7 @@ def test_a_chain_in_small_trains_each_stage_once(store, tmp_path, monkeypatch):
     clip = next(iter(clips(0.001, seed=5)))
     named = [Clip("prompts_fr", voice, "fr", clip.samples, (), f"fr/{voice}") for voice in ("june", "carlo")]
     build_store(tmp_path / "prompts", named, 1, 0, plain=True)
-    made = speech_chain.Corpus((store,), None, tmp_path / "prompts", store, {})
+    made = speech_chain.Corpus((store,), None, (tmp_path / "prompts",), store, {})
     checkpoint = speech_chain.train_stage("next", tmp_path, 0, made)
     training = load_net(checkpoint)[1]["training"]
     assert training["without"] == ["june"] and "prompts_fr" in training["hours"]

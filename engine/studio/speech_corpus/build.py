@@ -32,7 +32,8 @@ SHARES = {"espeak": 0.34, "flite": 0.30, "festival": 0.36}  # of the hours, wher
 
 @dataclass(frozen=True)
 class Clip:
-    """One utterance. samples [n] float32 mono 16 kHz; segments: IPA symbol, start s, end s (none: not known)."""
+    """One utterance. samples [n] float32 mono 16 kHz; segments: IPA symbol, start s, end s (none: not known); text:
+    what is said, "" where nobody wrote it down."""
 
     source: str
     voice: str
@@ -40,6 +41,7 @@ class Clip:
     samples: np.ndarray
     segments: tuple[Segment, ...]
     name: str = ""
+    text: str = ""
 
     @property
     def duration(self) -> float:
