@@ -20,23 +20,6 @@ from engine.core.names import EMOTION_INDEX, EMOTIONS
 
 POINTS = 160  # face points
 EIGHT = EMOTIONS[:8]  # EmoTalk3D's labels
-_MOVES_M = 0.002  # a point that no shape moves further tells nothing
-
-
-def face_points(head: Head, count: int = POINTS) -> np.ndarray:
-    """Vertices spread over the moving skin by farthest-point sampling. [count] int64, the same for the same head."""
-    skin = np.asarray(head.masks["skin"]) > 0.5
-    moves = np.linalg.norm(head.shapes, axis=2).max(0) > _MOVES_M
-    rows = np.flatnonzero(skin & moves & (head.template[:, 2] > np.median(head.template[skin, 2])))
-    if len(rows) < count:
-        raise BadInput(f"the head '{head.name}' has only {len(rows)} moving skin points; {count} are needed")
-    points = head.template[rows].astype(np.float64)
-    chosen = [int(np.argmax(points[:, 2]))]
-    distance = np.linalg.norm(points - points[chosen[0]], axis=1)
-    while len(chosen) < count:
-        chosen.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    return np.sort(rows[chosen])
 
 
 def face_size(head: Head) -> float:

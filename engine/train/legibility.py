@@ -17,7 +17,8 @@ import numpy as np
 from engine.core.anatomy import Head
 from engine.core.names import EMOTIONS
 from engine.core.progress import SILENT, Reporter
-from engine.measure.legibility import Reader, face_points, features
+from engine.head.points import face_points
+from engine.measure.legibility import POINTS, Reader, features
 from engine.measure.silent import batch, circle
 
 HIDDEN = (128, 48)
@@ -43,7 +44,7 @@ def train(head: Head, steps: int = STEPS, seed: int = 0, report: Reporter = SILE
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    points = face_points(head)
+    points = face_points(head, POINTS)
     known, _, _ = faces(head, points, 14 * 80, rng)
     mean = known.mean(0)
     scale = np.full_like(mean, known.std(0).mean() + 1e-6)  # one number: points that move little stay quiet

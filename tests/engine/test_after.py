@@ -15,7 +15,7 @@ from engine.motion.after import apply_rest, obeyed
 from engine.motion.base import CONTROLS
 from engine.motion.contacts import SEALED_M
 from engine.motion.direct import Direct
-from engine.motion.perform import perform, run_system
+from engine.motion.perform import perform, run_system, sampler
 
 STILL = dataclasses.replace(QUIET, layers={**QUIET.layers, "life": Layer(on=False)})
 FULL = dataclasses.replace(
@@ -43,7 +43,7 @@ def head():
 def faces(supports, controls=FULL):
     system = Deaf(supports)
     motion = run_system(system, voice(), controls)
-    return motion, apply_rest(motion, lambda at: sample(controls, at), system.supports)
+    return motion, apply_rest(motion, sampler(voice(), controls), system.supports)
 
 
 def test_nothing_left_out_changes_nothing():

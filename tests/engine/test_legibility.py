@@ -10,12 +10,12 @@ from engine.core.errors import BadFile, BadInput
 from engine.core.names import ARKIT, EMOTIONS, EXTRA
 from engine.core.sound import Audio
 from engine.head.library import load_head
+from engine.head.points import face_points
 from engine.measure.legibility import (
     EIGHT,
     POINTS,
     Reading,
     accuracy,
-    face_points,
     features,
     read_clip,
     va_agreement,
@@ -49,8 +49,8 @@ def test_the_table_covers_every_label_and_is_not_the_prototypes():
 
 
 def test_points_are_spread_and_features_are_relative(head):
-    points = face_points(head)
-    assert len(set(points.tolist())) == POINTS and np.array_equal(points, face_points(head))
+    points = face_points(head, POINTS)
+    assert len(set(points.tolist())) == POINTS and np.array_equal(points, face_points(head, POINTS))
     gaps = np.linalg.norm(head.template[points][:, None] - head.template[points][None], axis=2) + 9 * np.eye(POINTS)
     assert gaps.min() > 0.003, "no two in one place"
     neutral = features(head, np.zeros((2, len(ARKIT))), np.zeros((2, len(EXTRA))), points)
