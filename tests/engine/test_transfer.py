@@ -327,7 +327,7 @@ def test_lips_are_taken_out_of_teeth(head, mouthful):
     faces = mouth.tooth_faces(surface, pieces, line)
     assert len(faces) > 100
     pressed = np.zeros_like(surface.points)
-    pressed[found.lower] += found.spread_lower.sum(1, keepdims=True) * (0, 0, -0.008)
+    pressed[found.lower] += found.spread_lower.sum(1, keepdims=True) * (0, 0, -0.007)
     own = found.lower
     depth = lips.depth_in(surface.points + pressed, own, faces)[0]
     rest = lips.depth_in(surface.points, own, faces)[0]
