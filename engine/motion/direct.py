@@ -131,6 +131,9 @@ class Direct:
         au = _ease_limits(expression_au(controls(times)), self.dials)
         speech, extra = mouth(articulation, self.dials.get("jaw", 1.0), self.dials.get("mouth", 1.0))
         express, express_extra = to_shapes(au)
+        # Tight lips (AU23, AU24) are pressed together in silence only: how far lips part is speech's to say.
+        silent = 1.0 - articulation[:, ARTICULATION_INDEX["voice"]]
+        express_extra[:, EXTRA_INDEX["lipsTogether"]] *= silent
         motion = MotionSlice(
             times=times,
             arkit=blend(speech, express, articulation).astype(np.float32),
