@@ -22,7 +22,15 @@ sys.path.insert(0, str(ROOT / "tests" / "blender"))
 import in_blender  # noqa: E402
 
 RELEASES = ("4.2.23", "4.5.15", "5.0.1")  # the two long-term releases and the newest that we promise
-GROUPS = ("checks_scene", "checks_character", "checks_ops", "checks_engine", "checks_extension", "checks_render")
+GROUPS = (
+    "checks_scene",
+    "checks_character",
+    "checks_ops",
+    "checks_engine",
+    "checks_extension",
+    "checks_look",
+    "checks_render",
+)
 
 
 def environment(release: str, folder: Path) -> Path:

@@ -35,6 +35,15 @@ COLUMNS = {"neutral": 4, "shapes": 10, "units": 6, "emotions": 7, "visemes": 5, 
 # People of the identity sheet: macro and local parameters (engine.head.identity.NAMES).
 PEOPLE: dict[str, dict[str, float]] = {
     "neutral": {},
+    "woman, Asian": {"gender": -1, "asian": 1, "lip_fullness": 0.2},
+    "man, African": {"gender": 0.9, "african": 1, "nose_width": 0.3},
+    "woman, African": {"gender": -1, "african": 1, "cheekbones": 0.5},
+    "man, 75": {"gender": 1, "age": 0.9, "caucasian": 0.8, "nose_length": 0.5},
+    "woman, 70": {"gender": -1, "age": 0.85, "weight": 0.4},
+    "heavy man": {"gender": 0.8, "weight": 1, "jaw_width": 0.5},
+    "thin man": {"gender": 0.8, "weight": -1, "caucasian": 0.7, "nose_hump": 0.8},
+    "woman, 40": {"gender": -0.8, "caucasian": 0.9, "age": 0.25, "chin_length": -0.4},
+    "broad jaw": {"gender": 1, "jaw_width": 1, "face_width": 0.3, "chin_length": 0.6, "asian": 0.5},
 }
 
 

@@ -28,7 +28,7 @@ def _dim(graph: Graph, colour: Value, deep: Value, last: float) -> Value:
 def _teeth(graph: Graph, surface: bpy.types.Node, rest: Value, deep: Value, root: Value, colour: Value) -> None:
     """Yellower at the neck, clearer at the edge."""
     neck = graph.scaled(colour, (0.86, 0.74, 0.56))
-    colour = graph.mix(graph.step(root, 0.35, 1.0), graph.scaled(colour, (0.92, 0.88, 0.80)), neck)
+    colour = graph.mix(graph.step(root, 0.35, 1.0), graph.scaled(colour, (0.98, 0.93, 0.84)), neck)
     colour = _dim(graph, colour, deep, 0.45)
     wave = graph.times(graph.noise(rest, 420.0, 1.0), 0.00008)
     dress(

@@ -25,7 +25,7 @@ MUSCLES: dict[str, dict[str, float]] = {
     "brow lower {}": {"browDown{}": 0.55, "browMedialDown_{0[0]}": 0.55},
     "eye outer {}": {"cheekSquint{}": 0.75, "mouthSmile{}": 0.45, "eyeSquint{}": 0.25},
     "eye lower {}": {"cheekSquint{}": 0.6, "eyeSquint{}": 0.55, "mouthSmile{}": 0.2},
-    "cheek {}": {"mouthSmile{}": 0.85, "noseSneer{}": 0.7, "mouthUpperUp{}": 0.6, "mouthDimple{}": 0.25},
+    "cheek {}": {"mouthSmile{}": 0.85, "noseSneer{}": 0.6, "mouthUpperUp{}": 0.45, "mouthDimple{}": 0.25},
     "nose {}": {"noseSneer{}": 1.0},
     "chin": {"mouthShrugLower": 0.95, "mouthFrownLeft": 0.15, "mouthFrownRight": 0.15},
 }
@@ -77,8 +77,8 @@ def _tree(prefix: str) -> bpy.types.NodeTree:
         creases.append(graph.times(amount, crease))
         if mask == "nasolabial":  # the cheek swells over the fold
             side = _column(graph, along)
-            swell = graph.times(graph.step(side, 0.02, 0.20), graph.step(side, 0.62, 0.25))
-            heights.append(graph.times(amount, swell, 0.7 * depth))
+            swell = graph.times(graph.step(side, 0.02, 0.16), graph.step(side, 0.42, 0.16))
+            heights.append(graph.times(amount, swell, 0.4 * depth))
     dimple = graph.step(graph.noise(rest, 300.0), 0.62, 0.34)
     chin = graph.times(_column(graph, "chin"), _of_side(graph, value, "chin", left), dimple)
     heights.append(graph.times(chin, -CHIN_DEPTH_M))

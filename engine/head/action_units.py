@@ -22,11 +22,13 @@ TABLE = Path(__file__).with_name("action_units.json")
 @dataclass(frozen=True)
 class Table:
     """matrix [18, 2, 59]: weight of every shape (ARKit, then extra) for each AU and side; join_max [59] bool: columns
-    where contributions are not summed but the largest counts; hidden [2][...]: what a blink of this side fades."""
+    where contributions are not summed but the largest counts; hidden [2][...]: what a blink of this side fades;
+    raised [2][...]: (column, share) of what the inner brow's raiser (AU01) of this side takes off."""
 
     matrix: np.ndarray
     join_max: np.ndarray
     hidden: tuple[tuple[int, ...], tuple[int, ...]]
+    raised: tuple[tuple[tuple[int, float], ...], tuple[tuple[int, float], ...]]
 
 
 def _column(name: str) -> int:
@@ -59,16 +61,22 @@ def table() -> Table:
         join[[_column(name) for name in raw["join_max"]]] = True
         hides = raw["blink_hides"]
         hidden = (tuple(map(_column, hides)), tuple(_column(other_side(n)) for n in hides))
+        lifted = {name: float(share) for name, share in raw.get("raised_hides", {}).items()}
+        raised = (
+            tuple((_column(n), s) for n, s in lifted.items()),
+            tuple((_column(other_side(n)), s) for n, s in lifted.items()),
+        )
     except (KeyError, ValueError, TypeError) as error:
         raise BadFile(TABLE, f"is not a table of action units ({error})") from None
-    return Table(matrix, join, hidden)
+    return Table(matrix, join, hidden, raised)
 
 
 def to_shapes(au: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """au [t, 18, 2] (left, right; 0-1) -> (arkit [t, 52], extra [t, 7]) float32, weights at least 0.
 
     Units add up; jawOpen takes the largest contribution; a blink fades that side's squint and wide (a closed lid can
-    be neither). Weights may exceed 1 by the table's gains.
+    be neither), and a raised inner brow most of the frown's pull downwards: AU01 + AU04 are the oblique brows of
+    sadness (FACS 1 + 4), not level ones.
     """
     au = np.asarray(au, np.float32)
     if au.ndim != 3 or au.shape[1:] != (len(AUS), len(SIDES)):
@@ -79,5 +87,8 @@ def to_shapes(au: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     weights[:, join] = (au[..., None] * t.matrix[..., join]).max((1, 2))
     for side, columns in enumerate(t.hidden):
         weights[:, columns] *= 1 - np.clip(au[:, AUS.index("AU45"), side], 0, 1)[:, None]
+    for side, rows in enumerate(t.raised):
+        for column, share in rows:
+            weights[:, column] *= 1 - share * np.clip(au[:, AUS.index("AU01"), side], 0, 1)
     weights = np.maximum(weights, 0)
     return weights[:, : len(ARKIT)], weights[:, len(ARKIT) :]

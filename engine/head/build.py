@@ -72,6 +72,7 @@ class Source:
         lip_extras; rows: upper and lower teeth."""
         correct.symmetrise(self.shapes, self.mirror)
         correct.keep_to_side(self.shapes, self.neutral)
+        correct.strengthen(self.shapes)
         correct.soften(self.shapes, self.base.faces[self.base.groups["body"]])
         field = correct.LipField(self.mouth, self.neutral, self.body)
         wide = correct.LipField(self.mouth, self.neutral, self.body, reach=0.0085)

@@ -24,8 +24,14 @@ MAY_PART = (
     "mouthUpperUpLeft", "mouthUpperUpRight",
     "jawOpen",
 )  # fmt: skip
+# hm08's own shapes times these: what a full action unit asks for must be reached at weight 1, where takes end.
+GAIN = {
+    "browInnerUp": 1.5, "browOuterUpLeft": 1.25, "noseSneerLeft": 1.2, "mouthFrownLeft": 1.2, "mouthDimpleLeft": 1.2,
+    "mouthShrugLower": 1.1, "cheekSquintLeft": 1.3, "eyeWideLeft": 0.8,
+}  # fmt: skip
 TOGETHER_M = 0.005  # the gap that lipsTogether = 1 closes in the middle of the mouth
 SLIT_M = 0.0004
+PRESS_M = 0.00025  # by which closed lips press into each other: no tooth shines through between two vertices
 SMILE_DROP = 0.7
 _REACH = 0.0055  # metres over which a correction of the contact line fades on the lip
 
@@ -134,13 +140,14 @@ def _levelled(own: np.ndarray, facing: np.ndarray, share: float, only_crossing: 
 def sealed(mouth: Mouth, neutral: np.ndarray, body: np.ndarray) -> np.ndarray:
     """The neutral face [m, 3] with its lips shut: hm08's stand up to 2 mm apart beside the middle.
 
-    First the loop in front of the contact (SLIT_M is left, the dark line of a mouth), then the contact itself.
+    First the loop in front of the contact (SLIT_M is left, the dark line of a mouth), then the contact itself, which is
+    pressed together by PRESS_M.
     """
     out = neutral.copy()
     upper = _is_upper()
     for loop, left, reach in (
         (mouth.loops[LIP_LOOPS.index(CONTACT) - 1], SLIT_M, 0.0028),
-        (mouth.contact, 0.0, _REACH),
+        (mouth.contact, -PRESS_M, _REACH),
     ):
         field = LipField(mouth, out, body, loop, reach)
         here = out[loop]
@@ -190,6 +197,13 @@ def soften(shapes: dict[str, np.ndarray], faces: np.ndarray, rounds: int = 4) ->
             np.add.at(total, edges[:, 1], shapes[name][edges[:, 0]])
             shapes[name] = np.where(count > 0, 0.5 * shapes[name] + 0.5 * total / np.maximum(count, 1), shapes[name])
         shapes[name] *= peak / np.linalg.norm(shapes[name], axis=1).max()
+
+
+def strengthen(shapes: dict[str, np.ndarray]) -> None:
+    """Scale the shapes of GAIN, both sides, in place."""
+    for name, gain in GAIN.items():
+        for side in {name, name.replace("Left", "Right")}:
+            shapes[side] *= gain
 
 
 def symmetrise(shapes: dict[str, np.ndarray], mirror: np.ndarray) -> None:

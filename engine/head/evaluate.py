@@ -20,16 +20,15 @@ _BLOCK = 64  # frames per product: the block of vertices stays in the second-lev
 @dataclass(frozen=True)
 class _Plan:
     """What a head's fast path needs again and again. shapes [k, v * 3]; columns: which of the 36 pose features do
-    anything; posedirs [c, v, 3] their directions; joints [5, 3] of the template; weights [v, 5]; fixed [r]: vertices
-    that correctives move; fixes [c, r * 3]: by how much."""
+    anything; posedirs [c, v, 3] their directions; joints [5, 3] of the template; weights [v, 5]; fixes: what
+    correctives move."""
 
     shapes: np.ndarray
     columns: np.ndarray
     posedirs: np.ndarray
     joints: np.ndarray
     weights: np.ndarray
-    fixed: np.ndarray
-    fixes: np.ndarray
+    fixes: respond.Sparse
 
 
 _plans: dict[int, _Plan] = {}
@@ -40,16 +39,13 @@ def _plan(head: Head) -> _Plan:
     plan = _plans.get(id(head))
     if plan is None:
         columns = np.flatnonzero(head.posedirs.any((0, 1)))
-        fixes = head.correctives[: len(head.corrective_names)]
-        fixed = np.flatnonzero(fixes.any((0, 2)))
         plan = _plans[id(head)] = _Plan(
             np.ascontiguousarray(head.shapes, np.float32).reshape(len(head.shape_names), -1),
             columns,
             np.ascontiguousarray(np.moveaxis(head.posedirs[:, :, columns], -1, 0), np.float32),
             head.joint_regressor.astype(np.float64) @ head.template,
             np.ascontiguousarray(head.weights, np.float32),
-            fixed,
-            np.ascontiguousarray(fixes[:, fixed], np.float32).reshape(len(fixes), 3 * len(fixed)),
+            respond.sparse(head.correctives[: len(head.corrective_names)]),
         )
         weakref.finalize(head, _plans.pop, id(head), None)
     return plan
@@ -123,7 +119,7 @@ def vertices(
         np.matmul(weights[at : at + _BLOCK, used], matrix, out=block.reshape(len(block), -1))
         block += template
         rows = slice(at, at + _BLOCK)
-        if len(plan.fixed):
+        if len(plan.fixes.rows):
             _fix(head, block, weights[rows], None if turn is None else turn[rows])
         if transforms is not None and turn is not None:
             _correct(head, block, turn[rows])
@@ -223,14 +219,15 @@ def _fix(
     """
     plan = _plan(head)
     active = respond.responses(head, weights, turn)
-    used = np.flatnonzero(active.any(0))
-    if len(used):
-        moved = (active[:, used].astype(points.dtype) @ plan.fixes[used]).reshape(len(points), -1, 3)
-        if jaw is not None and jaw.any():
-            share = head.weights[plan.fixed, _JAW, None, None].astype(np.float64)
-            blend = share * (lbs.rodrigues_reference(jaw)[:, None] - np.eye(3)) + np.eye(3)
-            moved = np.linalg.solve(blend, moved[..., None])[..., 0]
-        points[:, plan.fixed] += moved
+    if jaw is None or not jaw.any():
+        respond.add_to(points, active, plan.fixes)
+        return
+    moved = np.zeros_like(points)
+    respond.add_to(moved, active, plan.fixes)
+    rows = np.unique(plan.fixes.rows)
+    share = head.weights[rows, _JAW, None, None].astype(np.float64)
+    blend = share * (lbs.rodrigues_reference(jaw)[:, None] - np.eye(3)) + np.eye(3)
+    points[:, rows] += np.linalg.solve(blend, moved[:, rows, :, None])[..., 0]
 
 
 def _weights_of_flame(head: Head, expression: np.ndarray, pose: np.ndarray | None) -> np.ndarray:

@@ -21,9 +21,9 @@ from engine.head.teeth import Arch
 
 PREFIX = "fix_"
 CM = 100.0  # drives of contact are in centimetres of passage, so that slider values stay near 1
-DIGITS = 3  # of a coefficient: 0.01 mm
-TERMS = 30  # coefficients a driver's 255 characters hold
-LIP_SOFT_M = 0.0002  # closed lips press into each other by this much before they are parted
+DIGITS = 4  # of a coefficient: 0.001 mm
+TERMS = 28  # coefficients a driver's 255 characters hold
+LIP_SOFT_M = 0.0004  # closed lips press into each other by this much before they are parted
 LID_SOFT_M = 0.0001
 REACH_M = 0.0055  # over which a lip's correction fades
 THICK_M = 0.007  # what moves as one when a lip is pushed off the teeth
@@ -56,7 +56,7 @@ class Fix:
 def rounded(drive: dict[str, float]) -> dict[str, float]:
     """The TERMS largest factors, with DIGITS digits."""
     kept = sorted(drive, key=lambda name: -abs(drive[name]))[:TERMS]
-    return {name: round(drive[name], DIGITS) for name in kept if abs(drive[name]) >= 2 * 10.0**-DIGITS}
+    return {name: round(drive[name], DIGITS) for name in kept if abs(drive[name]) >= 5 * 10.0**-DIGITS}
 
 
 def too_closed(shapes: dict[str, np.ndarray]) -> Fix:

@@ -6,7 +6,9 @@ functions are drivers of shape keys in Blender (blender_addon/scene/fixes.py).
 
 from __future__ import annotations
 
+import functools
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from engine.core.anatomy import Head
 
+NOTHING_M = 1e-8  # offsets at value 1 below this are none
 TURNS = 36  # entries of R - I of neck, jaw, left and right eye
 
 
@@ -74,6 +77,49 @@ def responses(head: Head, weights: np.ndarray, turn: np.ndarray | None = None) -
             part = part + out @ chain
         out[:, group] = np.maximum(part, 0)
     return out
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """The correctives' offsets without the vertices that each leaves alone. rows [n] vertex, offsets [n, 3] float32 of
+    corrective i: from starts[i] to starts[i + 1]."""
+
+    starts: np.ndarray
+    rows: np.ndarray
+    offsets: np.ndarray
+
+
+def sparse(correctives: np.ndarray) -> Sparse:
+    """correctives [c, v, 3] taken apart."""
+    used = [np.flatnonzero(np.abs(offsets).max(1) > NOTHING_M) for offsets in correctives]
+    starts = np.cumsum([0, *(len(rows) for rows in used)]).astype(np.int64)
+    if not starts[-1]:
+        return Sparse(starts, np.zeros(0, np.int32), np.zeros((0, 3), np.float32))
+    offsets = np.concatenate([part[rows] for part, rows in zip(correctives, used, strict=True)])
+    return Sparse(starts, np.concatenate(used).astype(np.int32), np.ascontiguousarray(offsets, np.float32))
+
+
+@functools.cache
+def _kernel() -> Callable[..., Any]:
+    import numba
+
+    @numba.njit(cache=True, error_model="numpy")
+    def add(points: np.ndarray, active: np.ndarray, starts: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -> None:
+        for t in range(points.shape[0]):
+            for i in range(active.shape[1]):
+                a = active[t, i]
+                if a != 0:
+                    for n in range(starts[i], starts[i + 1]):
+                        for k in range(3):
+                            points[t, rows[n], k] += a * offsets[n, k]
+
+    return add
+
+
+def add_to(points: np.ndarray, active: np.ndarray, it: Sparse) -> None:
+    """Add the correctives at responses active [t, c] to points [t, v, 3], in place: only those that count, only the
+    vertices they move."""
+    _kernel()(points, np.ascontiguousarray(active, points.dtype), it.starts, it.rows, it.offsets)
 
 
 def described(head: Head) -> list[dict[str, Any]]:

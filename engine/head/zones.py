@@ -224,7 +224,7 @@ def _nasolabial(face: _Face) -> dict[str, Array]:
     gap = flat - curve[near]
     side = np.sign(gap[:, 0] * -tangent[:, 1] + gap[:, 1] * tangent[:, 0])
     part = near / (len(t) - 1)
-    mask = bump(0.0, 0.2, 0.6, 1.0, part) * step(13, 6, away.min(1)) * (face.z > face.mark["mouth_left"][2] - 22)
+    mask = bump(0.0, 0.2, 0.45, 0.95, part) * step(13, 7, away.min(1)) * (face.z > face.mark["mouth_left"][2] - 22)
     return {"nasolabial": mask, "nasolabial_u": side * away.min(1) / 20.0}
 
 

@@ -1,10 +1,12 @@
 """The guarantee that lips meet: geometry decides, whatever shapes are mixed.
 
 In ARKit form every vertex is linear in the weights, so the gap between facing inner-lip vertices is too:
-gap_p(w) = g_p + sum_k w_k G_kp. Where the motion holds a closure, the least correction that brings every middle pair
-under `SEALED_M` is found in closed form, in the order: the `lipsTogether` corrective, `mouthClose`, then less of what
-opens the lips, last the jaw. The same model keeps lips from passing through each other by more than `PASS_M`, and
-keeps a talking mouth apart between closures: a closure is read against lips that are open before and after it.
+gap_p(w) = g_p + sum_k w_k G_kp (a head's correctives only part lips that would cross, and undo mouthClose beyond
+jawOpen, which is kept from happening here). Where the motion holds a closure, the least correction that brings every
+middle pair under `SEALED_M` is found in closed form, in the order: the `lipsTogether` corrective, `mouthClose`, then
+less of what opens the lips, last the jaw. The same model keeps lips from passing through each other by more than
+`PASS_M`, and keeps a talking mouth apart between closures: a closure is read against lips that are open before and
+after it.
 """
 
 from __future__ import annotations
@@ -135,10 +137,13 @@ def seal(head: Head, arkit: np.ndarray, extra: np.ndarray, closure: np.ndarray) 
     jaw, close = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"]
     together = len(ARKIT) + EXTRA_INDEX["lipsTogether"]
     openers = [ARKIT_INDEX[name] for name in _OPENERS if model.slope[ARKIT_INDEX[name]].max() > 1e-5]
+    weights[:, close] = np.minimum(weights[:, close], weights[:, jaw])  # more than the jaw's opening shows nothing
     _raise_to_close(model, weights, close, excess(), weights[:, jaw])
     _raise_to_close(model, weights, together, excess(), np.ones(len(weights)))
     _less_opening(model, weights, openers, excess())
+    _less_opening(model, weights, [len(ARKIT) + EXTRA_INDEX["lowerLipToTeeth"]], excess())
     _less_opening(model, weights, [jaw], excess())
+    weights[:, jaw] = np.maximum(weights[:, jaw], weights[:, close])
     _part_crossed(model, weights, close, allowed)
     out = weights.astype(np.float32)
     return out[:, : len(ARKIT)], out[:, len(ARKIT) :]

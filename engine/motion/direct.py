@@ -143,6 +143,9 @@ class Direct:
         au = living_au(controls, times)
         speech, extra = mouth(articulation, press)
         express, express_extra = to_shapes(au)
+        # Tight lips (AU23, AU24) are pressed together in silence only: how far lips part is speech's to say.
+        silent = 1.0 - articulation[:, ARTICULATION_INDEX["voice"]]
+        express_extra[:, EXTRA_INDEX["lipsTogether"]] *= silent
         motion = MotionSlice(
             times=times,
             arkit=blend(speech, express, articulation).astype(np.float32),

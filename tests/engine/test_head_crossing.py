@@ -15,10 +15,11 @@ from engine.head.library import load_head
 NAMES = (*ARKIT, *EXTRA)
 MOUTH = [i for i, n in enumerate(NAMES) if n.startswith(("mouth", "jaw", "cheekPuff", "noseSneer", "lip", "lower"))]
 EYES = [i for i, n in enumerate(NAMES) if n.startswith(("eye", "cheekSquint", "brow", "noseSneer", "mouthSmile"))]
-# Bounds in mm. Facing pairs are corrected exactly in the plain sum of shapes; what is left comes from the corrections
-# at neighbouring pairs and from pushing lips off the teeth. Surfaces: deepest inside the corners of a wide open funnel
-# (2.0 mm) and where both lips are rolled in (1.6 mm): the red of a lip is 8 mm thick and soft.
-PAIRS_MM, LIPS_MM, TEETH_MM = 1.0, 2.5, 2.0
+# Bounds in mm. Facing pairs press into each other by up to 0.4 (fixes.LIP_SOFT_M) before they are parted, exactly in
+# the plain sum of shapes; what is left comes from the corrections at neighbouring pairs and from pushing lips off the
+# teeth. Surfaces: deepest inside the corners of a wide open funnel (2.0 mm) and where both lips are rolled in (1.8 mm):
+# the red of a lip is 8 mm thick and soft.
+PAIRS_MM, LIPS_MM, TEETH_MM = 1.3, 2.5, 2.0
 OFTEN = 0.95  # part of all mixes that stay within half of these
 
 
@@ -144,7 +145,7 @@ def test_fast_responses_equal_the_plain_twin(head):
         fast = respond.responses(head, weights, given)
         plain = respond.responses_reference(head, weights.astype(np.float64), given)
         # float32 sums of up to 30 terms of at most 5 cm each.
-        assert np.abs(fast - plain).max() < 1e-5 and (fast >= 0).all() and (fast > 0).any(0).mean() > 0.4
+        assert np.abs(fast - plain).max() < 1e-5 and (fast >= 0).all() and (fast > 0).any(0).mean() > 0.3
     assert not respond.responses(head, np.zeros((1, len(NAMES)), np.float32)).any()
 
 

@@ -12,6 +12,7 @@ from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION, ARTICULATION_IND
 from engine.core.progress import Reporter
 from engine.core.sound import Audio, Features, Speech
 from engine.head.evaluate import vertices
+from engine.head.fixes import LIP_SOFT_M
 from engine.head.library import load_head
 from engine.head.lips import labiodental_gap, lip_gap
 from engine.motion.base import get_system
@@ -88,7 +89,8 @@ def test_the_seal_is_exact_for_any_mix(head):
     points = vertices(head, shut_arkit, shut_extra, None)
     pairs = middle_pairs(head)
     gap = points[:, pairs[:, 0], 1] - points[:, pairs[:, 1], 1]
-    assert gap.max() <= SEALED_M + 1e-5  # float32 weights over 59 shapes
+    # The linear model is met to float32; correctives that part lips at other pairs reach over by a tenth of a mm.
+    assert gap.max() <= SEALED_M + 2e-4
     free_arkit, free_extra = seal(head, arkit * 0.3, extra * 0, np.zeros(64, np.float32))
     assert np.abs(free_arkit - arkit * 0.3)[:, [i for n, i in ARKIT_INDEX.items() if n != "mouthClose"]].max() < 1e-6
     assert not free_extra.any()
@@ -98,10 +100,19 @@ def test_the_seal_is_exact_for_any_mix(head):
 def test_the_linear_lip_model_is_the_head(head):
     rng = np.random.default_rng(2)
     weights = rng.random((5, 59)).astype(np.float32)
-    points = vertices(head, weights[:, :52], weights[:, 52:], None)
     pairs = middle_pairs(head)
-    truth = points[:, pairs[:, 0], 1] - points[:, pairs[:, 1], 1]
-    assert np.abs(lip_model(head).gap(weights) - truth).max() < 1e-6
+
+    def gap_of(it, given):
+        points = vertices(it, given[:, :52], given[:, 52:], None)
+        return points[:, pairs[:, 0], 1] - points[:, pairs[:, 1], 1]
+
+    plain = dataclasses.replace(head, corrective_names=())
+    assert np.abs(lip_model(head).gap(weights) - gap_of(plain, weights)).max() < 1e-6
+    # The head's correctives leave open lips alone, and part lips that would cross.
+    close, jaw = ARKIT_INDEX["mouthClose"], ARKIT_INDEX["jawOpen"]
+    weights[:, close] = np.minimum(weights[:, close], weights[:, jaw])
+    model, shown = lip_model(head).gap(weights), gap_of(head, weights)
+    assert np.abs(shown - np.maximum(model, -LIP_SOFT_M)).max() < 2e-4  # neighbours' corrections overlap a little
 
 
 def test_emotion_changes_the_face_in_proportion(head):

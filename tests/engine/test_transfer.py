@@ -18,7 +18,8 @@ from engine.head.files import read_head
 from engine.head.importers.assemble import build
 from engine.head.importers.obj import Mesh
 from engine.head.library import load_head
-from engine.head.transfer import align, carry, lids, lips
+from engine.head.transfer import align, carry, lids, lips, mouth, parts
+from engine.head.transfer.person import fit_person
 from engine.head.transfer.register import register
 from engine.head.transfer.run import transfer_head
 from engine.head.transfer.surface import Surface, border_vertices, closest_barycentric, components
@@ -245,17 +246,96 @@ def test_lips_that_pass_through_each_other_are_pushed_back(head):
     opened = head.shapes[head.shape_index["jawOpen"]][skin].astype(np.float64)
     line = points[number[head.lip_pairs.ravel()]]
     mouth = lips.find_lips(surface, np.ones(len(skin), bool), line, opened)
-    assert mouth is not None and len(mouth.pairs) > 10
+    assert mouth is not None and len(mouth.pairs) >= 8
     closing = -0.1 * opened  # the lower lip goes 3 mm up, through the upper one
     up, low = number[head.lip_pairs[:, 0]], number[head.lip_pairs[:, 1]]
     before = (points + closing)[up, 1] - (points + closing)[low, 1]
     assert before.min() < -0.0015
     lips.mend(mouth, points, closing, shut=False)
     after = (points + closing)[up, 1] - (points + closing)[low, 1]
-    assert after.min() > -0.0006
+    assert after.min() > -0.001
     kept = opened.copy()
     lips.mend(mouth, points, kept, shut=False)
     assert np.abs(kept - opened).max() < 0.001  # a jaw that opens has nothing to mend
+
+
+# Teeth and tongue
+
+
+@pytest.fixture(scope="module")
+def mouthful(head):
+    """(surface, pieces, lips, line) of the default head as a target."""
+    surface = Surface(head.template.astype(np.float64), head.triangles)
+    inner = np.concatenate([head.parts[name] for name in parts.INNER])
+    lower = np.isin(inner, np.concatenate([head.parts[n] for n in ("teeth_lower", "gums_lower", "tongue")]))
+    is_tongue = np.isin(inner, head.parts["tongue"])
+    skin = np.isin(np.arange(len(head.template)), head.parts["skin"])
+    pieces = parts.Pieces(skin, {}, inner, lower.astype(float), is_tongue.astype(float), np.zeros(0, int))
+    line = head.template[head.lip_pairs.ravel()].astype(np.float64)
+    found = lips.find_lips(surface, skin, line, shape_of(head, "jawOpen"))
+    return surface, pieces, found, line
+
+
+def shape_of(head, name):
+    return head.shapes[head.shape_index[name]].astype(np.float64)
+
+
+def test_the_lower_lip_finds_teeth_that_stand_elsewhere(head, mouthful):
+    surface, pieces, found, _ = mouthful
+    stay = align.Similarity(1.0, np.eye(3), np.zeros(3))
+    same, lip = shape_of(head, "lowerLipToTeeth"), int(head.landmarks["lip_lower_inner"][0])
+    place = surface.points[lip]
+    assert mouth.bite(head, stay, found, mouth.incisors(surface.points, pieces, 0.0), place, surface.points, same) == 0
+    moved = surface.points.copy()
+    moved[np.concatenate([head.parts["teeth_upper"], head.parts["gums_upper"]])] += (0, 0.004, -0.002)
+    before, after = shape_of(head, "lowerLipToTeeth"), shape_of(head, "lowerLipToTeeth")
+    by = mouth.bite(head, stay, found, mouth.incisors(moved, pieces, 0.0), place, moved, after)
+    change = after - before
+    assert 0.003 < by < 0.005
+    assert change[lip] == pytest.approx([0, 0.0036, -0.0018], abs=0.0008)  # NEAR_M of the way is left
+    corners = [int(head.landmarks[f"mouth_{side}"][0]) for side in ("left", "right")]
+    assert (
+        np.abs(change[corners]).max() < 0.0005 and not change[np.setdiff1d(np.arange(len(change)), found.lower)].any()
+    )
+
+
+def test_a_tongue_that_is_out_passes_over_high_teeth(head, mouthful):
+    surface, pieces, found, _ = mouthful
+    moved = surface.points.copy()
+    lower = np.concatenate([head.parts["teeth_lower"], head.parts["gums_lower"]])
+    moved[lower] += (0, 0.008, 0)
+    out, opened = shape_of(head, "tongueOut"), shape_of(head, "jawOpen")
+    teeth = mouth.incisors(moved, pieces, 0.0)
+
+    def clearance(offsets):
+        now = moved + mouth.JAW * opened
+        tongue = (now + offsets)[head.parts["tongue"]]
+        edge = now[lower[np.argmin(np.linalg.norm(moved[lower] - teeth.lower, axis=1))]]
+        near = (np.abs(tongue[:, 2] - edge[2]) < 0.002) & (np.abs(tongue[:, 0]) < 0.006)
+        return tongue[near, 1].min() - edge[1]
+
+    assert clearance(out) < 0
+    assert mouth.clear_tongue(found, teeth, pieces, moved, out, opened) > 0.001
+    assert clearance(out) > 0
+    assert not (out - shape_of(head, "tongueOut"))[head.parts["skin"]].any()
+    none = dataclasses.replace(pieces, inner=np.zeros(0, int), jaw=np.zeros(0), tongue=np.zeros(0))
+    assert mouth.clear_tongue(found, mouth.incisors(moved, none, 0.0), none, moved, out, opened) == 0
+
+
+def test_lips_are_taken_out_of_teeth(head, mouthful):
+    surface, pieces, found, line = mouthful
+    faces = mouth.tooth_faces(surface, pieces, line)
+    assert len(faces) > 100
+    pressed = np.zeros_like(surface.points)
+    pressed[found.lower] += found.spread_lower.sum(1, keepdims=True) * (0, 0, -0.007)
+    own = found.lower
+    depth = lips.depth_in(surface.points + pressed, own, faces)[0]
+    rest = lips.depth_in(surface.points, own, faces)[0]
+    assert (depth[rest < mouth.IN_M] > 0.0005).any()
+    assert mouth.clear_teeth(found, faces, surface.points, pressed) < 0.0002
+    depth = lips.depth_in(surface.points + pressed, own, faces)[0]
+    assert depth[rest < mouth.IN_M].max() < 2 * mouth.IN_M
+    assert mouth.clear_teeth(found, faces[:0], surface.points, pressed) == 0
 
 
 # Whole heads
@@ -267,17 +347,39 @@ def carried(head):
     target, picks, carry_ = bench.person(head, bench.PEOPLE["older"], fine=False)
     stages = []
     made, figures = transfer_head(head, target, picks, Reporter(lambda stage, *_: stages.append(stage)))
-    assert list(dict.fromkeys(stages)) == ["registration", "shapes", "contacts"]
+    assert list(dict.fromkeys(stages)) == ["person", "registration", "shapes", "contacts"]
     return target, made, figures, bench.errors(head, made, carry_)
 
 
 def test_shapes_on_truth(carried):
     _, made, figures, errors = carried
     assert set(ARKIT) <= set(made.shape_names) and set(figures["shapes"]) == set(made.shape_names)
-    assert np.mean(list(errors.values())) <= 0.10
+    assert max(errors.values()) <= 0.10, max((e, n) for n, e in errors.items())
     for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight"):
         assert errors[name] <= 0.06, name
     assert figures["error_mm"]["mean"] < 0.2 and figures["shapes"]["eyeBlinkLeft"]["lid_gap_mm"] <= 0.3
+
+
+def test_the_person_is_fitted_before_the_mesh_is_bent(head):
+    identity = np.asarray(bench.PEOPLE["heavy older man"])
+    target, picks, _ = bench.person(head, bench.PEOPLE["heavy older man"], fine=False)
+    rows, places = align.pairs(head, target, picks)
+    sim = align.align(head, rows, places)
+    skin = head.parts["skin"]
+    number = np.full(len(head.template), -1)
+    number[skin] = np.arange(len(skin))
+    triangles = number[head.triangles]
+    trust = (head.masks["skin"][skin] > 0.5).astype(float)
+    surface = Surface(target.template, target.triangles)
+    outer = Surface(surface.points, surface.triangles[parts.skin_of(surface)[surface.triangles].all(1)])
+    points, weights = fit_person(
+        head.template[skin].astype(float), head.identity[skin].astype(float), triangles[(triangles >= 0).all(1)], sim,
+        outer, trust, number[rows], places,
+    )  # fmt: skip
+    truth = (head.template + head.identity[:, :, : len(identity)] @ identity)[skin]
+    off, alone = (np.linalg.norm(p - truth, axis=1)[trust > 0].mean() for p in (points, sim(head.template[skin])))
+    assert off < 0.001 and off < 0.35 * alone
+    assert np.isfinite(weights).all() and np.abs(weights).max() <= 2
 
 
 def test_the_new_head_is_whole(head, carried, tmp_path):
@@ -359,7 +461,7 @@ def test_the_command(head, tmp_path):
 def test_the_bar_on_truth(head, name):
     target, picks, carry_ = bench.person(head, bench.PEOPLE[name])
     errors = bench.errors(head, transfer_head(head, target, picks)[0], carry_)
-    assert np.mean(list(errors.values())) <= 0.10
+    assert max(errors.values()) <= 0.10, max((e, n) for n, e in errors.items())
     assert max(errors[n] for n in ("jawOpen", "mouthSmileLeft", "mouthSmileRight")) <= 0.06
     assert max(errors[n] for n in ("eyeBlinkLeft", "eyeBlinkRight")) <= 0.06
 
@@ -370,7 +472,10 @@ def test_the_bar_on_ict():
     if not bench.ICT.is_file():
         pytest.skip("needs ../shared/data/heads/ict_slim.npz")
     result = bench.ict(None)
-    assert min(result["cosine"].values()) >= 0.9
+    assert min(entry["direction"] for entry in result["cosine"].values()) >= 0.9
+    for key, counts in result["tongue_and_teeth"].items():
+        assert not key.startswith("tongueOut") or counts == {"lip": 0, "teeth": 0}, (key, counts)
+    assert result["tongue_and_teeth"]["lowerLipToTeeth"]["to_incisors_mm"] < 2
     assert max(result["blink_gap_mm_left"], result["blink_gap_mm_right"]) <= 0.3
     # lipsTogether exists to press lips together that other shapes have parted; alone it crosses by design.
     assert {n: k for n, k in result["crossings"].items() if not n.startswith("lipsTogether")} == {}
@@ -388,4 +493,6 @@ def test_the_measures_can_fail():
     through[np.unique(upper)] += (0, 0.003, 0)
     assert bench.piercings(through, upper, lower) > 20
     opened = theirs.shapes[theirs.shape_index["jawOpen"]].astype(np.float64)
-    assert bench.cosine(opened, opened) == pytest.approx(1) and bench.cosine(opened, opened[:, [1, 2, 0]]) < 0.9
+    assert bench.cosine(opened, opened) == {"direction": 1, "lengths": 1, "plain": 1}
+    turned_away = bench.cosine(opened, opened[:, [1, 2, 0]])
+    assert turned_away["direction"] < 0.9 and turned_away["lengths"] == 1

@@ -21,9 +21,9 @@ DIP_M = 0.0008  # metres by which a lid may dip under the ball that its rims lie
 FEW = 8  # planes that an eye's opening must be seen on
 AROUND_M = 0.028  # metres round the eye's centre within which a vertex may be lid
 LEFT_OPEN_M = 0.00005  # a blink that has to be closed keeps the rims this far apart: they meet and do not cross
-# A blink may come with the upper lid over the lower one by this much (the default head's is, by up to 0.9 mm, and more
+# A blink may come with the upper lid over the lower one by this much (the default head's is, by up to 2 mm, and more
 # on another identity); a deeper one is pulled back to it. In any other shape lids that pass by 0.1 mm are.
-PRESSED_M, PASSED_M = 0.002, 0.0001
+PRESSED_M, PASSED_M = 0.0032, 0.0001
 ROUNDS = 12
 
 

@@ -122,25 +122,25 @@ def mend(lips: Lips, points: np.ndarray, offsets: np.ndarray, shut: bool, base: 
 def _part(lips: Lips, points: np.ndarray, offsets: np.ndarray, base: np.ndarray | None) -> float:
     """Take apart what still sticks in the other lip, vertex by vertex, in place; the depth left, metres."""
     sides = ((lips.upper, lips.lower, lips.lower_faces), (lips.lower, lips.upper, lips.upper_faces))
-    rest = [_depth(points, own, faces) for own, _, faces in sides]
+    rest = [depth_in(points, own, faces) for own, _, faces in sides]
     deepest = 0.0
     for _ in range(PARTINGS):
         now = points + offsets if base is None else points + offsets + base
         deepest, change = 0.0, np.zeros_like(offsets)
         for (own, other, faces), before in zip(sides, rest, strict=True):
-            depth, normal = _depth(now, own, faces)
+            depth, normal = depth_in(now, own, faces)
             fault = np.where(before[0] < STUCK_M, np.maximum(depth - STUCK_M, 0), 0)
             stuck = np.flatnonzero(fault)
             deepest = max(deepest, float(fault.max(initial=0.0)))
             for region, sign in ((own, 0.5), (other, -0.5)):
-                _push(change, points, region, own[stuck], sign * fault[stuck, None] * normal[stuck])
+                push_out(change, points, region, own[stuck], sign * fault[stuck, None] * normal[stuck])
         if deepest == 0:
             break
         offsets += change
     return deepest
 
 
-def _depth(points: np.ndarray, own: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def depth_in(points: np.ndarray, own: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(depth [n], direction [n, 3]): how deep vertices `own` lie behind the triangles, and the way out; 0 for those
     that lie before them or farther than REACHED_M."""
     if not len(faces):
@@ -154,7 +154,7 @@ def _depth(points: np.ndarray, own: np.ndarray, faces: np.ndarray) -> tuple[np.n
     return np.where(inner & (distance < REACHED_M), np.maximum(behind, 0), 0), normal
 
 
-def _push(change: np.ndarray, points: np.ndarray, region: np.ndarray, at: np.ndarray, by: np.ndarray) -> None:
+def push_out(change: np.ndarray, points: np.ndarray, region: np.ndarray, at: np.ndarray, by: np.ndarray) -> None:
     """Add the pushes `by` [m, 3] at vertices `at` to the region round them, fading over SPREAD_M, in place."""
     if not len(at):
         return

@@ -16,7 +16,7 @@ from engine.core.progress import SILENT, Reporter
 from engine.core.units import MM
 from engine.head.transfer import carry, lids, lips, parts
 from engine.head.transfer.align import Similarity, align, believed, pairs
-from engine.head.transfer.mouth import aim_tongue, bite, clear_tongue, incisors
+from engine.head.transfer.mouth import aim_tongue, bite, clear_teeth, clear_tongue, incisors, tooth_faces
 from engine.head.transfer.person import fit_person
 from engine.head.transfer.register import SCHEDULE, Step, register
 from engine.head.transfer.rig import rigged
@@ -26,6 +26,7 @@ from engine.head.transfer.surface import Surface
 # beyond it they grow with the head.
 HUMAN_RATIO = 1.12
 KIN_M, NEAR = 0.001, 3  # a person fitted this well starts at this level of the registration
+CLEAR = {"lowerLipToTeeth": 0.00002, "jawForward": 0.0002}  # shapes that would push lips into teeth, and by how much
 BIGGEST_MM = 3.0  # mean distance of the registered face from the mesh beyond which the result is doubtful
 
 
@@ -171,19 +172,23 @@ def _mend(
         if eye is None:
             report.warn(f"no opening was found for the {side} eye: its blink is carried over but not closed")
     teeth = incisors(surface.points, pieces, float(np.mean(line[:, 0])) if len(line) else 0.0)
-    if mouth is not None and "lowerLipToTeeth" in at:
-        bite(source, bent.carry, mouth, teeth, surface.points, shapes[at["lowerLipToTeeth"]])
+    if mouth is not None and "lowerLipToTeeth" in at and "lip_lower_inner" in source.landmarks:
+        place = bent.place(source, "lip_lower_inner")
+        bite(source, bent.carry, mouth, teeth, place, surface.points, shapes[at["lowerLipToTeeth"]])
     for name in ("tongueBetweenTeeth", "tongueTipUp"):
         if name in at:
             aim_tongue(source, name, bent.carry, teeth, pieces, surface.points, shapes[at[name]])
     if "tongueOut" in at:
         clear_tongue(mouth, teeth, pieces, surface.points, shapes[at["tongueOut"]], shapes[at["jawOpen"]])
+    hard = tooth_faces(surface, pieces, line)
     figures: dict[str, dict[str, float]] = {}
     for k, name in enumerate(names):
         report.step("contacts", k, len(names))
         figure = figures[name] = {"moved_mm": round(float(np.linalg.norm(shapes[k], axis=1).max() * MM), 3)}
         if mouth is not None and name not in through and np.abs(shapes[k][mouth.pairs.ravel()]).max() > 1e-6:
             base = shapes[at["jawOpen"]] if name == "mouthClose" else None
+            if name in CLEAR:
+                clear_teeth(mouth, hard, surface.points, shapes[k], CLEAR[name])
             left = lips.mend(mouth, surface.points, shapes[k], name in shut, base)
             figure["lip_crossing_mm"] = round(left * MM, 3)
         for eye in eyes.values():
