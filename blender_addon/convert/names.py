@@ -53,7 +53,7 @@ BONES: dict[str, str] = {
     "root": "root", "neck": "neck", "jaw": "jaw", "eye_left": "eye.L", "eye_right": "eye.R",
 }  # fmt: skip
 
-LAYERS: tuple[str, ...] = ("blink", "gaze", "head")
+LAYERS: tuple[str, ...] = ("blink", "gaze", "head", "nod", "brow", "accent")
 # Channels that close the mouth: whoever drops frames must not drop these moments.
 CLOSURES: tuple[str, ...] = ("mouthClose", "lipsTogether", "lowerLipToTeeth")
 

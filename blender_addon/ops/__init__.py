@@ -5,8 +5,10 @@ from __future__ import annotations
 import bpy
 
 from ..link import shared
+from ..scene import cues as cue_list
 from . import (
     character,
+    cues,
     directing,
     exporting,
     head,
@@ -19,12 +21,13 @@ from . import (
 )  # fmt: skip
 
 CLASSES = (
-    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *directing.CLASSES,
+    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *cues.CLASSES, *directing.CLASSES,
     *exporting.CLASSES, *housekeeping.CLASSES,
 )  # fmt: skip
 
 
 def register() -> None:
+    cue_list.register()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     render_engine.register()
@@ -38,3 +41,4 @@ def unregister() -> None:
     shared.stop()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
+    cue_list.unregister()

@@ -22,7 +22,14 @@ DIALS: dict[str, str] = {
     "upper": "How far brows, lids and nose move with the emotion; 1 is as generated",
     "lower": "How far mouth and chin move with the emotion; 1 is as generated",
 }
-LAYER_WORDS = {"blink": "Blinking", "gaze": "Small eye movements", "head": "Head motion"}
+LAYER_WORDS = {
+    "blink": "Blinking", "gaze": "Small eye movements", "head": "Head motion", "nod": "Nods on stressed words",
+    "brow": "Brow raises on stressed words", "accent": "The emotion's strength following the voice",
+}  # fmt: skip
+TEXTS: dict[str, str] = {
+    "transcript": "The words that are said, if known: the lips follow them",
+    "language": "Language of the transcript, such as en, de or ru; empty guesses it",
+}
 TRACK = "Soliloquy gaze"  # the constraints that aim the eyes
 CLEARANCE_M = 0.07  # between the head's top and the control's middle
 
@@ -92,6 +99,10 @@ def ensure(control: bpy.types.Object) -> None:
         if setting.name not in control:
             control[setting.name] = setting.default
         _describe(control, setting)
+    for name, tip in TEXTS.items():
+        if name not in control:
+            control[name] = ""
+            control.id_properties_ui(name).update(description=tip)
 
 
 def _describe(control: bpy.types.Object, setting: Setting) -> None:

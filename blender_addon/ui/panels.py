@@ -12,6 +12,8 @@ from ..scene import find, prompts, voice
 from ..scene.control_empty import DIALS
 from . import status
 
+LAYER_TITLES = ("Blink", "Eyes", "Head", "Nods", "Brows", "Accents")
+
 
 class _Panel:
     bl_space_type = "VIEW_3D"
@@ -85,6 +87,12 @@ class SOLILOQUY_PT_voice(_Section, bpy.types.Panel):
         layout.operator(
             "soliloquy.load_voice", icon="FILE_SOUND", text="Load Another" if control.get("voice") else None
         )
+        if "transcript" in control:
+            row = layout.row(align=True)
+            row.prop(control, '["transcript"]', text="", icon="TEXT")
+            row.operator("soliloquy.load_transcript", text="", icon="FILE_FOLDER")
+            if control["transcript"]:
+                layout.prop(control, '["language"]', text="Language")
 
 
 class SOLILOQUY_PT_emotion(_Section, bpy.types.Panel):
@@ -175,7 +183,7 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         layout = self.layout
         control = find.active_control(context)
         column = layout.column(align=True)
-        for layer, word in ((None, ""), *zip(LAYERS, ("Blink", "Eyes", "Head"), strict=True)):
+        for layer, word in ((None, ""), *zip(LAYERS, LAYER_TITLES, strict=True)):
             split = column.split(factor=0.45, align=True)
             row = split.row(align=True)
             if layer is None:

@@ -137,15 +137,14 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
         # Cues go as arrays: those of a long voice would not fit a line of the protocol.
         "meta": {**{k: v for k, v in take.meta.items() if k != "cues"}, "cues": len(take.meta.get("cues", []))},
         "warnings": warnings,
-        "arrays": _take_arrays(it, take) | _cue_arrays(take),
+        "arrays": _take_arrays(it, take) | _cue_arrays(take.meta.get("cues") or []),
     }
 
 
-def _cue_arrays(take: Take) -> dict[str, Any]:
+def _cue_arrays(cues: list[Any]) -> dict[str, Any]:
     """Phone cues: "cue_seconds" [n, 2] float64 (start, end) and "cue_phones", their names as UTF-8, a line each."""
     import numpy as np
 
-    cues = take.meta.get("cues") or []
     names = "\n".join(str(phone) for phone, _, _ in cues).encode()
     return {
         "cue_seconds": np.array([[a, b] for _, a, b in cues], np.float64).reshape(-1, 2),
@@ -219,8 +218,7 @@ def cues(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     found = read_cues(needed(request, "source"))
     if request.get("out"):
         write_cues(request["out"], found)
-        return {"out": str(request["out"]), "count": len(found)}
-    return {"count": len(found), "cues": to_rows(found)}
+    return {"out": request.get("out"), "count": len(found), "arrays": _cue_arrays(to_rows(found))}
 
 
 JOBS: dict[str, Job] = {
