@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..scene import cues, find
-from .panels import _Section
+from .panels import _Section, _split
 
 SHORT_S = 0.03  # a red length: hardly a sound (or a very long one)
 LONG_S = 0.6
@@ -16,14 +16,16 @@ class SOLILOQUY_UL_cues(bpy.types.UIList):
         self, context: bpy.types.Context, layout: bpy.types.UILayout, data: object, item: bpy.types.PropertyGroup,
         icon: int, active_data: object, active_property: str, index: int = 0, flags: int = 0,
     ) -> None:  # fmt: skip
+        quiet = item.phone == cues.PAUSE
         row = layout.row(align=True)
-        length = item.end - item.start
-        row.alert = item.phone != cues.PAUSE and not SHORT_S <= length <= LONG_S
+        row.alert = not quiet and not SHORT_S <= item.end - item.start <= LONG_S
+        row.active = not quiet
         split = row.split(factor=0.3, align=True)
-        split.prop(item, "phone", text="", emboss=False)
+        split.label(text="pause" if quiet else item.phone)
         cells = split.row(align=True)
-        cells.prop(item, "first", text="", emboss=False)
-        cells.prop(item, "last", text="", emboss=False)
+        cells.alignment = "RIGHT"
+        cells.label(text=f"{item.first:.1f}")
+        cells.label(text=f"{item.last:.1f}")
 
     def filter_items(
         self, context: bpy.types.Context, data: object, field: str
@@ -52,12 +54,17 @@ class SOLILOQUY_PT_cues(_Section, bpy.types.Panel):
         side.operator("soliloquy.choose_cue", text="", icon="EYEDROPPER")
         side.operator("soliloquy.split_cue", text="", icon="ADD")
         side.operator("soliloquy.remove_cue", text="", icon="REMOVE")
-        row = layout.row(align=True)
-        row.operator("soliloquy.cue_border", text="Start at Playhead", icon="TRIA_LEFT_BAR").side = "START"
-        row.operator("soliloquy.cue_border", text="End at Playhead", icon="TRIA_RIGHT_BAR").side = "END"
+        chosen = target.rows[min(max(target.index, 0), len(target.rows) - 1)]
+        column = _split(layout)
+        column.use_property_decorate = False
+        column.prop(chosen, "phone")
+        for side, name in (("START", "first"), ("END", "last")):
+            row = column.row(align=True)
+            row.prop(chosen, name)
+            row.operator("soliloquy.cue_border", text="", icon="TRACKER").side = side
         if target.edited:
             row = layout.row(align=True)
-            row.label(text="Edited: the next Generate keeps them", icon="GREASEPENCIL")
+            row.label(text="Edits are kept", icon="GREASEPENCIL")
             row.operator("soliloquy.hear_again", text="", icon="LOOP_BACK")
         layout.operator("soliloquy.generate_range", icon="PREVIEW_RANGE")
         row = layout.row(align=True)

@@ -12,7 +12,7 @@ from ..scene import find, prompts, voice
 from ..scene.control_empty import DIALS
 from . import status
 
-LAYER_TITLES = ("Blink", "Eyes", "Head", "Nods", "Brows", "Accents")
+LAYER_TITLES = ("Blink", "Eyes", "Head", "Nods", "Brows", "Swell")
 
 
 class _Panel:
@@ -92,7 +92,7 @@ class SOLILOQUY_PT_voice(_Section, bpy.types.Panel):
             row.prop(control, '["transcript"]', text="", icon="TEXT")
             row.operator("soliloquy.load_transcript", text="", icon="FILE_FOLDER")
             if control["transcript"]:
-                layout.prop(control, '["language"]', text="Language")
+                layout.prop(control, '["language"]', text="", icon="WORLD")
 
 
 class SOLILOQUY_PT_emotion(_Section, bpy.types.Panel):
