@@ -67,7 +67,8 @@ def contacts(
         rule = ev.with_threshold(rule, heard.thresholds.get(kind, rule.threshold))
         p[kind] = ev.calibrated(heard.events[kind], rule, seconds)
         found[kind] = [e for e in ev.decode(p[kind], rule, gaps) if gate_at(gate, e) > 0.05]
-    return ev.rivals(found["closure"], p["closure"], found["labiodental"], p["labiodental"])
+    shut, bite = ev.rivals(found["closure"], p["closure"], found["labiodental"], p["labiodental"])
+    return ev.at_onsets(shut, p["closure"], [first for first, _ in stretches(voice)]), bite
 
 
 def calm(channels: np.ndarray) -> np.ndarray:

@@ -46,20 +46,22 @@ class EventRule:
     shift: tuple[float, float] = (-2.0, 3.0)
 
 
-CLOSURE = EventRule(per_second=1.2)
+CLOSURE = EventRule(per_second=1.4)
 LABIODENTAL = EventRule(
     prior=0.02, enter=0.02, leave=0.07, early=0.01, shortest=0.04, longest=0.08, threshold=0.1, per_second=1.1
 )  # weak sounds: a lip that brushes the teeth once too often is seen less than one that misses f and v
 DIP = 0.35  # of the lower of two peaks
-DOUBT = (0.1, 0.9)  # peak probabilities of the briefest and of the longest ordinary event
+DOUBT = (0.3, 0.97)  # peak probabilities of the briefest and of the longest ordinary event
 HELD_S = 0.12  # a longer run is a held sound (a long m) or a long doubt (a final n)
-SHORT, HELD = (0.90, 0.996), (0.991, 0.999)  # median probabilities from which a run is kept in part, and whole
+SHORT, HELD = (0.97, 0.999), (0.991, 0.999)  # median probabilities from which a run is kept in part, and whole
 ANCHOR = 0.33  # where in its run a shorter drawing lies: 0 at the run's beginning, 1 at its end
 GAP_BELOW = 2.5  # 11 dB
-GAP_LONGEST, GAP_SHARE, GAP_AHEAD_S = 15, 0.6, 0.08  # frames looked back, the part of them taken, at most so long
+GAP_LONGEST, GAP_SHARE, GAP_AHEAD_S = 20, 0.6, 0.05  # frames looked back, the part of them taken, at most so long
+ONSET = 0.07  # least probability of a closure that a phrase begins with
+ONSET_BEFORE, ONSET_AFTER, ONSET_AHEAD_S = 8, 5, 0.07  # frames around a phrase's first; how far ahead it is drawn
 RIVAL_FRAMES = 3  # events are drawn a little ahead of what was heard
 BITE_GAIN = 2.0  # the labiodental head is the shyer of the two: 0.4 of it outweighs 0.8 of a closure
-CALIBRATE_S = 4.0  # a clip with this much speech moves half of the way to the usual rate
+CALIBRATE_S = 3.0  # a clip with this much speech moves half of the way to the usual rate
 
 
 def chain_posterior(p: np.ndarray, rule: EventRule) -> np.ndarray:
@@ -163,13 +165,37 @@ def silent_gaps(level: np.ndarray) -> np.ndarray:
 
 
 def _into_gap(event: Interval, silent: np.ndarray) -> Interval:
-    """An event that begins in a gap, earlier: in "that p" no sound tells when the lips meet, and they do not wait."""
+    """An event that begins in a gap, earlier: in "that p" no sound tells when the lips meet, and they do not wait.
+
+    A gap as long as a pause is none: there the mouth rests.
+    """
     first = min(int((event[0] + 0.01) * RATE_HZ), len(silent) - 1)
     at = first
     while at > 0 and silent[at - 1] and silent[first] and first - at < GAP_LONGEST:
         at -= 1
+    if first - at >= GAP_LONGEST:
+        return event
     ahead = min(GAP_AHEAD_S, GAP_SHARE * (first - at) / RATE_HZ)
     return max(event[0] - ahead, 0.0), max(event[1] - 0.5 * ahead, 0.01)
+
+
+def at_onsets(
+    events: Sequence[Interval], p: np.ndarray, onsets: Sequence[int], rule: EventRule = CLOSURE
+) -> list[Interval]:
+    """Events and those that a phrase begins with, in time order. p [t] at 100 Hz; onsets: first frames of phrases.
+
+    A p after a pause is heard by its burst alone, so its probability is brief and low. It is drawn before the sound,
+    where the mouth still rests: a mistake is hardly seen, and ONSET is asked of it instead of the rule's threshold.
+    """
+    out = list(events)
+    for frame in onsets:
+        near = p[max(0, frame - ONSET_BEFORE) : frame + ONSET_AFTER]
+        start = frame / RATE_HZ - ONSET_AHEAD_S
+        end = start + rule.longest
+        taken = any(a < end + rule.gap and b > start - rule.gap for a, b in events)
+        if len(near) and float(near.max()) >= ONSET and not taken:
+            out.append((max(start, 0.0), max(end, 0.01)))
+    return sorted(out)
 
 
 def _between(x: float, low: float, high: float) -> float:

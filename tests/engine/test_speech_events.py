@@ -112,3 +112,15 @@ def test_of_two_rival_contacts_the_likelier_stays():
     assert shut == [(1.96, 2.02)] and bite == [(0.95, 1.03)]
     shut, bite = ev.rivals([(0.96, 1.02)], p_closure, [(0.95, 1.03)], 0.3 * p_bite)
     assert shut == [(0.96, 1.02)] and bite == []
+
+
+def test_a_phrase_may_begin_with_lips_together_on_little_evidence():
+    p = bumps([], 300)
+    p[98:101] = [0.1, 0.3, 0.1]  # the burst alone: too brief for the chain
+    assert ev.decode(p, ev.CLOSURE) == []
+    ((a, b),) = ev.at_onsets([], p, [101])
+    assert a == pytest.approx(1.01 - ev.ONSET_AHEAD_S) and b < 1.01 and b - a >= 0.03
+    assert ev.at_onsets([], p, [200]) == []  # nothing heard there
+    assert ev.at_onsets([(0.93, 0.99)], p, [101]) == [(0.93, 0.99)]  # already drawn
+    (first,) = ev.at_onsets([], bumps([0.0], 300), [0])
+    assert first[0] == 0.0 and first[1] > 0
