@@ -111,11 +111,14 @@ def cues(
     as_json: Json = False,
 ) -> None:
     """Show the phone cues of a take, or write them for editing; `speak --cues FILE` reads them back."""
-    from engine.serve.jobs import cues as job
+    from engine.speech.cue_files import read_cues, to_rows, write_cues
 
-    result = job({"source": str(source), "out": str(out) if out else None})
-    rows = [f"{a:8.3f} {b:8.3f}  {phone}" for phone, a, b in result.get("cues", [])]
-    show(result, as_json, "\n".join(rows) if not out else f"{out}: {result['count']} cues")
+    rows = to_rows(read_cues(source))
+    if out:
+        write_cues(out, read_cues(source))
+        show({"out": str(out), "count": len(rows)}, as_json, f"{out}: {len(rows)} cues")
+        return
+    show({"cues": rows}, as_json, "\n".join(f"{a:8.3f} {b:8.3f}  {phone}" for phone, a, b in rows))
 
 
 @app.command()

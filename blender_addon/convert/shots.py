@@ -12,6 +12,7 @@
      "au": {"AU12_L": [[0, 0.2]]},
      "layers": {"blink": {"on": true, "strength": 1, "seed": 3}},
      "dials": {"articulation": 1.1},
+     "transcript": "words.txt", "language": "en",   the words said: a text file or the text; both may be left out
      "out": ".",
      "outputs": {"blend": "demo.blend", "alembic": "head.abc", "turntable": "turntable.mp4", "sheet": "sheet.png"},
      "turntable": {"size": [640, 640], "camera": "turntable"}, "sheet": {"moments": 6}}
@@ -85,6 +86,8 @@ class Shot:
     head: str = "default"
     avatar: str = "default"
     motion: str = "direct"
+    transcript: str = ""
+    language: str = ""
     keys: str = "dense"
     ease: float = 0.4
     emotions: tuple[EmotionKey, ...] = ()
@@ -121,6 +124,7 @@ def parse(data: object, folder: Path, voice: str | None = None, out: str | None 
     known = {
         "kind", "format", "voice", "fps", "start_frame", "seed", "head", "avatar", "motion", "keys", "ease", "emotions",
         "intensity", "valence", "arousal", "prompts", "au", "layers", "dials", "out", "outputs", "turntable", "sheet",
+        "transcript", "language",
     }  # fmt: skip
     _known(data, known, "the shot")
     sound = Path(voice).resolve() if voice else folder / _text(data, "voice")
@@ -141,6 +145,8 @@ def parse(data: object, folder: Path, voice: str | None = None, out: str | None 
         head=_text(data, "head", "default"),
         avatar=_text(data, "avatar", "default"),
         motion=_text(data, "motion", "direct"),
+        transcript=_words(_text(data, "transcript"), folder) if "transcript" in data else "",
+        language=_text(data, "language") if "language" in data else "",
         keys=_choice(data.get("keys", "dense"), "keys", KEY_MODES),
         ease=_number(data.get("ease", 0.4), "ease", 0, 10),
         emotions=tuple(_emotion(e, f"emotions[{i}]") for i, e in enumerate(_list(data, "emotions"))),
@@ -159,6 +165,16 @@ def _dials(data: Mapping[str, Any]) -> dict[str, float]:
     table = _table(data, "dials", (*DIALS, "mouth"))
     named = {"articulation" if name == "mouth" else name: value for name, value in table.items()}
     return {name: _number(value, f"dials.{name}", *DIALS[name][:2]) for name, value in named.items()}
+
+
+def _words(value: str, folder: Path) -> str:
+    """The text of a transcript: of the file with that name beside the shot, else the value itself."""
+    if not value.lower().endswith((".txt", ".lab", ".md")):
+        return value
+    try:
+        return " ".join((folder / value).read_text(encoding="utf-8-sig").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadShot(f"the transcript {folder / value} cannot be read ({error})") from None
 
 
 def rate(value: object) -> Fraction:

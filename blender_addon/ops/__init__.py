@@ -5,8 +5,10 @@ from __future__ import annotations
 import bpy
 
 from ..link import shared
+from ..scene import cues as cue_list
 from . import (
     character,
+    cues,
     directing,
     exporting,
     head,
@@ -21,12 +23,13 @@ from . import (
 )  # fmt: skip
 
 CLASSES = (
-    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *opening.CLASSES, *directing.CLASSES,
-    *exporting.CLASSES, *housekeeping.CLASSES, *live_units.CLASSES,
+    *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *opening.CLASSES, *cues.CLASSES,
+    *directing.CLASSES, *exporting.CLASSES, *housekeeping.CLASSES, *live_units.CLASSES,
 )  # fmt: skip
 
 
 def register() -> None:
+    cue_list.register()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     render_engine.register()
@@ -42,3 +45,4 @@ def unregister() -> None:
     shared.stop()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
+    cue_list.unregister()

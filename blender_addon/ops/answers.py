@@ -12,6 +12,7 @@ import numpy as np
 
 from ..convert.arrays import BadArray, open_arrays
 from ..convert.frames import VoiceClock
+from ..scene.cues import Row
 from ..scene.take import TakeArrays
 
 
@@ -55,6 +56,22 @@ def read_take(answer: Mapping[str, Any], folder: str, clock: VoiceClock) -> Take
     del arrays
     discard(answer["arrays"], folder)
     return take
+
+
+def heard_cues(answer: Mapping[str, Any], folder: str) -> list[Row] | None:
+    """The cues of an answer's arrays; None where it has none (an older engine). Raises BadArray."""
+    specs = answer.get("arrays", {})
+    if not {"cue_seconds", "cue_phones"} <= set(specs):
+        return None
+    arrays = open_arrays(specs, folder, {"cue_seconds": ("n", 2), "cue_phones": ("m",)})
+    seconds = np.array(arrays["cue_seconds"], np.float64)
+    try:
+        names = np.array(arrays["cue_phones"], np.uint8).tobytes().decode().split("\n") if len(seconds) else []
+    except UnicodeDecodeError:
+        raise BadArray("the names of the phone cues are not UTF-8") from None
+    if len(names) != len(seconds):
+        raise BadArray(f"there are {len(seconds)} phone cues but {len(names)} names")
+    return [(name, float(a), float(b)) for name, (a, b) in zip(names, seconds, strict=True)]
 
 
 def next_take_path(control_name: str) -> Path:

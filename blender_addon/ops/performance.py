@@ -13,8 +13,8 @@ from ..convert import controls as controls_json
 from ..convert.frames import rate_text
 from ..link import shared
 from ..link.jobs import Task, call
-from ..scene import SceneProblem, control_empty, find, live_units, sample, take, voice
-from .answers import next_take_path, read_take, stored
+from ..scene import SceneProblem, control_empty, cues, find, live_units, sample, take, voice
+from .answers import heard_cues, next_take_path, read_take, stored
 from .tasks import EngineOperator, board, unavailable, why_not, wrong_mode
 
 KEY_MODES = (
@@ -24,6 +24,7 @@ KEY_MODES = (
     ("TWOS", "On 2s", "Held drawings of two frames; closed lips are kept"),
     ("THREES", "On 3s", "Held drawings of three frames; closed lips are kept"),
 )
+INLINE_TEXT = 16 * 1024  # bytes of a transcript in a request, which holds 64 KiB in all
 SOUND_FILES = "*.wav;*.flac;*.mp3;*.ogg"
 
 
@@ -95,11 +96,14 @@ class SOLILOQUY_OT_generate(EngineOperator, bpy.types.Operator):
         scene, control = bpy.data.scenes.get(scene_name), bpy.data.objects.get(control_name)
         if scene is None or not find.alive(control):
             raise SceneProblem(f"'{control_name}' was removed or renamed while it was being generated: generate again")
+        heard = heard_cues(answer, shared.engine().session)
         performance = read_take(answer, shared.engine().session, clock)
         performance = dataclasses.replace(performance, path=stored(performance.path))
         board.messages += take.write(control, performance, mode)
         live_units.remember(scene, control)
         control[control_empty.DRAWN_BLINKS] = json.dumps(answer.get("meta", {}).get("blinks", []))
+        if heard is not None:
+            cues.write(control, heard, edited=cues.edited(control))
         voice.extend_range(scene, clock.first, clock.first + len(performance.weights) - 1)
         seconds = len(performance.weights) / float(clock.rate)
         return f"Generated {len(performance.weights)} frames ({seconds:.1f} s) on '{find.head_of(control).name}'"
@@ -152,17 +156,37 @@ def speak_request(scene: bpy.types.Scene, control: bpy.types.Object) -> dict[str
         "head": str(find.need_head(control).get("soliloquy_head_name", "default")),
         "seed": keys["seed"],
         "take": str(path),
+        "speech": bpy.path.abspath(scene.soliloquy.speech) or "default",
+        "transcript": str(control.get("transcript", "")).strip() or None,
+        "language": str(control.get("language", "")).strip() or None,
+        "download": may_download(),
     }
+    if len(str(request["transcript"] or "").encode()) > INLINE_TEXT:
+        request["transcript"] = str(_write(path.with_suffix(".transcript.txt"), request["transcript"].encode()))
+    if cues.edited(control):
+        cues.save(path.with_suffix(".cues.json"), cues.rows(control))
+        request["cues"] = str(path.with_suffix(".cues.json"))
     if controls_json.fits_inline(keys):
         request["controls"] = keys
     else:
-        file = path.with_suffix(".controls.json")
-        try:
-            file.write_bytes(controls_json.encoded(keys))
-        except OSError as error:
-            raise SceneProblem(f"{file} cannot be written ({error}): make room, or save the .blend elsewhere") from None
-        request["controls_path"] = str(file)
+        request["controls_path"] = str(_write(path.with_suffix(".controls.json"), controls_json.encoded(keys)))
     return request
+
+
+def _write(file: Path, content: bytes) -> Path:
+    """What is too large for a request. SceneProblem where it cannot be written."""
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise SceneProblem(f"{file} cannot be written ({error}): make room, or save the .blend elsewhere") from None
+    return file
+
+
+def may_download() -> bool:
+    """Whether the person allowed speech models to be fetched, here and in Blender itself."""
+    addon = bpy.context.preferences.addons.get(__package__.rpartition(".")[0])
+    allowed = bool(addon and getattr(addon.preferences, "allow_download", False))
+    return allowed and bool(getattr(bpy.app, "online_access", True))
 
 
 def _make_folder(folder: Path) -> None:

@@ -43,6 +43,7 @@ def _direct(scene: bpy.types.Scene, control: bpy.types.Object, shot: Shot, durat
         return round(float(clock.frames(seconds)))
 
     control["seed"] = shot.seed
+    control["transcript"], control["language"] = shot.transcript, shot.language
     for name, value in shot.dials.items():
         control[name] = value
     for layer, entry in shot.layers.items():

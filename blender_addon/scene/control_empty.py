@@ -33,6 +33,10 @@ LAYER_WORDS = {
     "blink": "Blinking", "gaze": "Small eye movements", "head": "Head motion", "life": "Life of held expressions",
     "nod": "Nods on stress", "brow": "Brow raises on stress", "accent": "Emotion that follows the voice",
 }  # fmt: skip
+TEXTS: dict[str, str] = {
+    "transcript": "The words that are said, if known: the lips follow them",
+    "language": "Language of the transcript, such as en, de or ru; empty guesses it",
+}
 TRACK = "Soliloquy gaze"  # the constraints that aim the eyes
 CLEARANCE_M = 0.07  # between the head's top and the control's middle
 
@@ -119,6 +123,10 @@ def ensure(control: bpy.types.Object) -> None:
         if setting.name not in control:
             control[setting.name] = setting.default
         _describe(control, setting)
+    for name, tip in TEXTS.items():
+        if name not in control:
+            control[name] = ""
+            control.id_properties_ui(name).update(description=tip)
 
 
 def _describe(control: bpy.types.Object, setting: Setting) -> None:

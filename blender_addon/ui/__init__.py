@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import bpy
 
-from . import character, menus, panels, preferences, settings
+from . import character, cues, menus, panels, preferences, settings
 
-# Sub-panels stand in the order in which they are registered: My Character after Head.
+# Sub-panels stand in the order in which they are registered: My Character after Head, Phone Cues after Directions.
 CLASSES = (
     *settings.CLASSES, *preferences.CLASSES, *menus.CLASSES, *panels.CLASSES[:2], *character.CLASSES,
-    *panels.CLASSES[2:],
+    *panels.CLASSES[2:5], *cues.CLASSES, *panels.CLASSES[5:],
 )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from ..ops.tasks import board
 from ..scene import find, hair, prompts, voice, wrinkles
 from . import status
 
+LAYER_TITLES = ("Blink", "Eyes", "Head", "Holds", "Nods", "Brows", "Swell")
+
 
 class _Panel:
     bl_space_type = "VIEW_3D"
@@ -92,6 +94,12 @@ class SOLILOQUY_PT_voice(_Section, bpy.types.Panel):
         layout.operator(
             "soliloquy.load_voice", icon="FILE_SOUND", text="Load Another" if control.get("voice") else None
         )
+        if "transcript" in control:
+            row = layout.row(align=True)
+            row.prop(control, '["transcript"]', text="", icon="TEXT")
+            row.operator("soliloquy.load_transcript", text="", icon="FILE_FOLDER")
+            if control["transcript"]:
+                layout.prop(control, '["language"]', text="", icon="WORLD")
 
 
 class SOLILOQUY_PT_emotion(_Section, bpy.types.Panel):
@@ -190,7 +198,7 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         layout = self.layout
         control = find.active_control(context)
         column = layout.column(align=True)
-        for layer, word in ((None, ""), *zip(LAYERS, ("Blink", "Eyes", "Head", "Holds", "Nods", "Brows", "Accents"), strict=True)):
+        for layer, word in ((None, ""), *zip(LAYERS, LAYER_TITLES, strict=True)):
             split = column.split(factor=0.45, align=True)
             row = split.row(align=True)
             if layer is None:

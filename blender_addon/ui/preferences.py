@@ -50,10 +50,18 @@ class SoliloquyPreferences(bpy.types.AddonPreferences):
         description="The config.json that 'python install.py' wrote; empty looks in the usual place",
     )
 
+    allow_download: bpy.props.BoolProperty(
+        name="Allow Speech Model Downloads",
+        default=False,
+        description="Let a speech model that is named by its hub id be fetched once; also needs Blender's own "
+        "permission to go online",
+    )
+
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "config_path")
+        layout.prop(self, "allow_download")
         box = layout.box()
         try:
             config = find()

@@ -19,6 +19,11 @@ class SOLILOQUY_PG_settings(bpy.types.PropertyGroup):
     live_units: bpy.props.BoolProperty(
         name="Live", default=True, description="Show what the action-unit sliders do at once, without generating again"
     )
+    speech: bpy.props.StringProperty(
+        name="Speech",
+        description="Speech encoder: empty is the built-in one; else the folder or hub id of a fitted HuBERT or "
+        "wav2vec 2.0 model",
+    )
     ease: bpy.props.FloatProperty(
         name="Ease In", default=0.4, min=0.0, max=10.0, unit="TIME_ABSOLUTE",
         description="How long before its key an emotion begins to change",

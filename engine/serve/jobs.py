@@ -139,7 +139,7 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
         take = spliced(into, take, it)
     write_take(path, take)
     answer = take_answer(it, take, str(path), bound, heard)
-    answer["arrays"] |= cue_arrays(take)
+    answer["arrays"] |= cue_arrays(take.meta.get("cues") or [])
     # Cues go as arrays: those of a long voice would not fit a line of the protocol.
     answer["meta"] = {**take.meta, "cues": len(take.meta.get("cues", []))}
     return answer | {"duration": audio.duration, "warnings": warnings}
@@ -199,13 +199,13 @@ def transfer(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
 
 def cues(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     """{"source": a take or a cue file, "out": a cue file or nothing} -> its phone cues, written there in its form."""
+    from engine.serve.takes import cue_arrays
     from engine.speech.cue_files import read_cues, to_rows, write_cues
 
     found = read_cues(needed(request, "source"))
     if request.get("out"):
         write_cues(request["out"], found)
-        return {"out": str(request["out"]), "count": len(found)}
-    return {"count": len(found), "cues": to_rows(found)}
+    return {"out": request.get("out"), "count": len(found), "arrays": cue_arrays(to_rows(found))}
 
 
 JOBS: dict[str, Job] = {

@@ -51,9 +51,8 @@ def take_arrays(it: Head, take: Take, bound_mm: float = BOUND_MM, report: Report
     return arrays
 
 
-def cue_arrays(take: Take) -> dict[str, Any]:
-    """Phone cues: "cue_seconds" [n, 2] float64 (start, end) and "cue_phones", their names as UTF-8, a line each."""
-    cues = take.meta.get("cues") or []
+def cue_arrays(cues: list[Any]) -> dict[str, Any]:
+    """Rows of phone cues (phone, start, end): "cue_seconds" [n, 2] float64 and "cue_phones", UTF-8, a line each."""
     names = "\n".join(str(phone) for phone, _, _ in cues).encode()
     return {
         "cue_seconds": np.array([[a, b] for _, a, b in cues], np.float64).reshape(-1, 2),

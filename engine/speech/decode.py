@@ -17,6 +17,7 @@ from engine.core.phones import CHANNELS, class_names, parts, phone_class
 from engine.core.progress import SILENT, Reporter
 from engine.core.spans import runs
 from engine.speech import events as ev
+from engine.speech.frontend import loudness
 from engine.speech.net_phones import FINE
 
 if TYPE_CHECKING:
@@ -46,18 +47,28 @@ def articulate(heard: Heard, energy: np.ndarray, report: Reporter = SILENT) -> n
     voice = believed(heard.events["voice"] * np.repeat(energy > QUIET, 2), heard.phones)
     gate = open_gate(voice)
     out *= gate[:, None]
-    seconds = ev.speech_seconds(voice)
-    found = {}
-    for kind, rule in (("closure", ev.CLOSURE), ("labiodental", ev.LABIODENTAL)):
-        report.check()
-        rule = ev.with_threshold(rule, heard.thresholds.get(kind, rule.threshold))
-        found[kind] = [e for e in ev.decode(heard.events[kind], rule, seconds) if gate_at(gate, e) > 0.05]
-    shut, bite = ev.rivals(found["closure"], heard.events["closure"], found["labiodental"], heard.events["labiodental"])
+    shut, bite = contacts(heard, voice, gate, report)
     out[:, ARTICULATION_INDEX["lip_close"]] = ev.curve(shut, times, ev.CLOSURE.ramp)
     out[:, ARTICULATION_INDEX["labiodental"]] = ev.curve(bite, times, ev.LABIODENTAL.ramp)
     out[:, ARTICULATION_INDEX["labiodental"]] *= 1.0 - out[:, ARTICULATION_INDEX["lip_close"]]
     out[:, ARTICULATION_INDEX["voice"]] = gate * (0.5 * (voice[::2] + voice[1::2]) > 0.4)
     return np.clip(out, 0.0, 1.0)
+
+
+def contacts(
+    heard: Heard, voice: np.ndarray, gate: np.ndarray, report: Reporter = SILENT
+) -> tuple[list[ev.Interval], list[ev.Interval]]:
+    """Closures and lip-to-teeth contacts in seconds. voice [2t] at 100 Hz as believed, gate [t] at 50 Hz."""
+    seconds = ev.speech_seconds(voice)
+    silent = ev.silent_gaps(loudness(heard.mel))
+    found, p = {}, {}
+    for kind, rule, gaps in (("closure", ev.CLOSURE, silent), ("labiodental", ev.LABIODENTAL, None)):
+        report.check()
+        rule = ev.with_threshold(rule, heard.thresholds.get(kind, rule.threshold))
+        p[kind] = ev.calibrated(heard.events[kind], rule, seconds)
+        found[kind] = [e for e in ev.decode(p[kind], rule, gaps) if gate_at(gate, e) > 0.05]
+    shut, bite = ev.rivals(found["closure"], p["closure"], found["labiodental"], p["labiodental"])
+    return ev.at_onsets(shut, p["closure"], [first for first, _ in stretches(voice)]), bite
 
 
 def calm(channels: np.ndarray) -> np.ndarray:

@@ -27,8 +27,8 @@ class EventRule:
     trust: power on the net's likelihood (frames are not independent). threshold: smallest posterior of an event.
     early: seconds by which an event is moved ahead of its posterior. shortest, longest: drawn length in seconds of an
     ordinary event. gap: events closer than this are one. ramp: seconds from open to full contact and back.
-    per_second: events per second of speech that calibration aims at (0: no calibration), per_second_limits: the
-    thresholds within which it may move. With its ramps an event of 45 ms keeps the lips within a millimetre
+    per_second: events per second of speech that calibration aims at (0: no calibration), shift: how far it may move
+    the net's log odds. With its ramps an event of 45 ms keeps the lips within a millimetre
     for 60-80 ms, as long as a spoken p or b; longer drawings cost false frames and gain no hit.
     """
 
@@ -36,28 +36,32 @@ class EventRule:
     leave: float = 0.08
     prior: float = 0.07
     trust: float = 0.5
-    threshold: float = 0.75
+    threshold: float = 0.5
     early: float = 0.02
     shortest: float = 0.03
     longest: float = 0.045
     gap: float = 0.04
     ramp: float = 0.04
     per_second: float = 0.0
-    limits: tuple[float, float] = (0.05, 0.995)
+    shift: tuple[float, float] = (-2.0, 3.0)
 
 
-CLOSURE = EventRule(per_second=1.3)
+CLOSURE = EventRule(per_second=1.4)
 LABIODENTAL = EventRule(
-    prior=0.02, enter=0.02, leave=0.07, early=0.01, shortest=0.04, longest=0.08, threshold=0.05
+    prior=0.02, enter=0.02, leave=0.07, early=0.01, shortest=0.04, longest=0.08, threshold=0.1, per_second=1.1
 )  # weak sounds: a lip that brushes the teeth once too often is seen less than one that misses f and v
 DIP = 0.35  # of the lower of two peaks
-DOUBT = (0.2, 0.8)  # peak probabilities of the briefest and of the longest ordinary event
+DOUBT = (0.3, 0.97)  # peak probabilities of the briefest and of the longest ordinary event
 HELD_S = 0.12  # a longer run is a held sound (a long m) or a long doubt (a final n)
-SHORT, HELD = (0.8, 0.97), (0.95, 0.99)  # median probabilities from which a run is kept in part, and whole
+SHORT, HELD = (0.97, 0.999), (0.991, 0.999)  # median probabilities from which a run is kept in part, and whole
 ANCHOR = 0.33  # where in its run a shorter drawing lies: 0 at the run's beginning, 1 at its end
+GAP_BELOW = 2.5  # 11 dB
+GAP_LONGEST, GAP_SHARE, GAP_AHEAD_S = 20, 0.6, 0.05  # frames looked back, the part of them taken, at most so long
+ONSET = 0.07  # least probability of a closure that a phrase begins with
+ONSET_BEFORE, ONSET_AFTER, ONSET_AHEAD_S = 8, 5, 0.07  # frames around a phrase's first; how far ahead it is drawn
 RIVAL_FRAMES = 3  # events are drawn a little ahead of what was heard
 BITE_GAIN = 2.0  # the labiodental head is the shyer of the two: 0.4 of it outweighs 0.8 of a closure
-CALIBRATE_S = 12.0  # a clip with this much speech moves half of the way from the default threshold to its own
+CALIBRATE_S = 3.0  # a clip with this much speech moves half of the way to the usual rate
 
 
 def chain_posterior(p: np.ndarray, rule: EventRule) -> np.ndarray:
@@ -119,26 +123,79 @@ def _part(p: np.ndarray, a: int, b: int) -> list[tuple[int, int]]:
     return [(a, b)]
 
 
-def decode(p: np.ndarray, rule: EventRule, speech_s: float | None = None) -> list[Interval]:
-    """Events of one kind. p [t]: the net's probability at 100 Hz. speech_s: seconds of speech, for calibration."""
-    posterior = chain_posterior(p, rule)
-    threshold = calibrated(posterior, p, rule, speech_s) if speech_s and rule.per_second else rule.threshold
-    return _draw(peaks(posterior, p, threshold), p, rule)
+def decode(p: np.ndarray, rule: EventRule, silent: np.ndarray | None = None) -> list[Interval]:
+    """Events of one kind. p [t]: the net's probability at 100 Hz, calibrated where that is wanted.
 
-
-def calibrated(posterior: np.ndarray, p: np.ndarray, rule: EventRule, speech_s: float) -> float:
-    """Threshold at which events come at the usual rate, leaning on the default for short clips.
-
-    Net outputs of different speakers differ in scale; how often people say p, b and m does not.
+    silent [t] bool: frames of a gap in the sound (`silent_gaps`), into which an event's beginning may reach.
     """
-    heights = sorted((h for _, _, h in peaks(posterior, p, 0.05)), reverse=True)
-    wanted = round(rule.per_second * speech_s)
-    own = heights[wanted] if wanted < len(heights) else 0.05
+    drawn = _draw(peaks(chain_posterior(p, rule), p, rule.threshold), p, rule)
+    return drawn if silent is None else [_into_gap(e, silent) for e in drawn]
+
+
+def calibrated(p: np.ndarray, rule: EventRule, speech_s: float) -> np.ndarray:
+    """p [t] with its log odds shifted so that events come at the usual rate; a short clip moves a part of the way.
+
+    Net outputs of different speakers and microphones differ in scale; how often people say p, b and m does not. The
+    shift, not the threshold, is moved, because the chain blurs what it is not sure of. Binary search: a larger shift
+    finds more.
+    """
+    if not rule.per_second or speech_s <= 0:
+        return p
+    odds = np.log(np.clip(p, 1e-5, 1 - 1e-5) / np.clip(1 - p, 1e-5, 1 - 1e-5))
+    low, high = rule.shift
+    wanted = rule.per_second * speech_s
+    for _ in range(5):  # to a tenth of a natural-log unit
+        middle = 0.5 * (low + high)
+        shifted = _logistic(odds + middle)
+        found = len(peaks(chain_posterior(shifted, rule), shifted, rule.threshold))
+        low, high = (low, middle) if found > wanted else (middle, high)
     share = speech_s / (speech_s + CALIBRATE_S)
-    logit = lambda x: float(np.log(x / (1 - x)))  # noqa: E731
-    own = min(max(own, rule.limits[0]), rule.limits[1])
-    mixed = share * logit(own) + (1 - share) * logit(rule.threshold)
-    return 1 / (1 + float(np.exp(-mixed)))
+    return _logistic(odds + 0.5 * (low + high) * share)
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def silent_gaps(level: np.ndarray) -> np.ndarray:
+    """Frames whose level lies GAP_BELOW below the loudest within 0.2 s. level [t]: natural-log power at 100 Hz."""
+    from scipy.ndimage import maximum_filter1d
+
+    return level < maximum_filter1d(level, 41) - GAP_BELOW
+
+
+def _into_gap(event: Interval, silent: np.ndarray) -> Interval:
+    """An event that begins in a gap, earlier: in "that p" no sound tells when the lips meet, and they do not wait.
+
+    A gap as long as a pause is none: there the mouth rests.
+    """
+    first = min(int((event[0] + 0.01) * RATE_HZ), len(silent) - 1)
+    at = first
+    while at > 0 and silent[at - 1] and silent[first] and first - at < GAP_LONGEST:
+        at -= 1
+    if first - at >= GAP_LONGEST:
+        return event
+    ahead = min(GAP_AHEAD_S, GAP_SHARE * (first - at) / RATE_HZ)
+    return max(event[0] - ahead, 0.0), max(event[1] - 0.5 * ahead, 0.01)
+
+
+def at_onsets(
+    events: Sequence[Interval], p: np.ndarray, onsets: Sequence[int], rule: EventRule = CLOSURE
+) -> list[Interval]:
+    """Events and those that a phrase begins with, in time order. p [t] at 100 Hz; onsets: first frames of phrases.
+
+    A p after a pause is heard by its burst alone, so its probability is brief and low. It is drawn before the sound,
+    where the mouth still rests: a mistake is hardly seen, and ONSET is asked of it instead of the rule's threshold.
+    """
+    out = list(events)
+    for frame in onsets:
+        near = p[max(0, frame - ONSET_BEFORE) : frame + ONSET_AFTER]
+        start = frame / RATE_HZ - ONSET_AHEAD_S
+        end = start + rule.longest
+        taken = any(a < end + rule.gap and b > start - rule.gap for a, b in events)
+        if len(near) and float(near.max()) >= ONSET and not taken:
+            out.append((max(start, 0.0), max(end, 0.01)))
+    return sorted(out)
 
 
 def _between(x: float, low: float, high: float) -> float:

@@ -39,8 +39,8 @@ HOURS, SHARDS, VARIANTS = 3.0, 2, 3  # of synthesised speech; each clip in three
 RUSSIAN_VARIANTS, PROMPT_VARIANTS, BESIDE_MINUTES = 2, 1, 15.0
 SYNTHESISED = {"espeak": 0.30, "flite": 0.30, "festival": 0.40}
 SHARES = {
-    "espeak": 0.09, "flite": 0.10, "festival": 0.19, "festvox_ru": 0.11, "prompts_en": 0.08, "prompts_es": 0.07,
-    "prompts_fr": 0.07, "prompts_it": 0.07, "prompts_ru": 0.06, "volunteers": 0.15, "alsa": 0.01,
+    "espeak": 0.07, "flite": 0.08, "festival": 0.17, "festvox_ru": 0.10, "prompts_en": 0.07, "prompts_es": 0.06,
+    "prompts_fr": 0.06, "prompts_it": 0.06, "prompts_ru": 0.05, "volunteers": 0.27, "alsa": 0.01,
 }  # fmt: skip
 _TEXTS = Path(__file__).parent / "voices.json"
 
@@ -65,12 +65,15 @@ _UNSEEN = {"en": (ENGLISH, ALSA_VOICE), "ru": (RUSSIAN, ALSA_VOICE)}
 STAGES = (
     Stage("base", "", 3500, 2.2e-3),
     Stage("ru1", "base", 900, 1.6e-3, _UNSEEN["ru"]),
-    Stage("loso_ru", "ru1", 1400, 1.4e-3, _UNSEEN["ru"]),
+    Stage("ru2", "ru1", 1400, 1.4e-3, _UNSEEN["ru"]),
+    Stage("ru3", "ru2", 1500, 1.3e-3, _UNSEEN["ru"], False, "ru2"),
+    Stage("loso_ru", "ru3", 5000, 1.3e-3, _UNSEEN["ru"]),
     Stage("en1", "base", 900, 1.6e-3, _UNSEEN["en"]),
     Stage("en2", "en1", 1700, 1.5e-3, _UNSEEN["en"]),
-    Stage("loso_en", "en2", 1000, 1.2e-3, _UNSEEN["en"]),
-    Stage("shipped", "loso_en", 1500, 1.2e-3),
-    Stage("causal", "shipped", 1100, 2.0e-3, (), True, "shipped"),
+    Stage("en3", "en2", 1000, 1.2e-3, _UNSEEN["en"]),
+    Stage("loso_en", "en3", 4000, 1.3e-3, _UNSEEN["en"]),
+    Stage("shipped", "loso_en", 6000, 1.3e-3),
+    Stage("causal", "shipped", 4000, 2.0e-3, (), True, "shipped"),
 )
 _BY_NAME = {stage.name: stage for stage in STAGES}
 
@@ -104,10 +107,8 @@ def corpus(work: Path, hours: float = HOURS, seed: int = 0, report: Reporter = S
         _once(work / "russian", lambda: build_store(work / "russian", festvox_ru(source), RUSSIAN_VARIANTS, 5, report))
     except Missing:
         russian = None
-    unlabelled = tuple(
-        _recordings(work / name, voices, report)
-        for name, voices in (("prompts", _prompts(root)), ("volunteers", _volunteers(root)))
-    )
+    voices = {"prompts": _prompts(root), "vol_stamps": _stamps(root), "vol_fillets": _fillets(root)}
+    unlabelled = tuple(_recordings(work / name, found, report) for name, found in voices.items())
     known = _known(work, root, report)
     sizes = {p.parent.name: p.stat().st_size for p in sorted(work.glob("*/mel.f16"))}
     write_json(work / "corpus.json", {"seed": seed, "hours": hours, "known": len(known), "bytes": sizes})
@@ -133,10 +134,12 @@ def _prompts(root: Path) -> Iterator[Clip]:
         yield from alsa(recordings("alsa-utils", root))
 
 
-def _volunteers(root: Path) -> Iterator[Clip]:
-    """Spoken stamps and dialogues that can be had."""
+def _stamps(root: Path) -> Iterator[Clip]:
     with contextlib.suppress(Missing):
         yield from stamps(recordings("tuxpaint-stamps-default", root))
+
+
+def _fillets(root: Path) -> Iterator[Clip]:
     with contextlib.suppress(Missing):
         yield from fillets(recordings("fillets-ng-data-cs", root))
 
@@ -205,6 +208,15 @@ def dataset(work: Path, seed: int = 0, report: Reporter = SILENT) -> dict[str, A
     folders = [*made.synthesised, *(p for p in (made.russian, *made.unlabelled, made.beside) if p)]
     hours = {f.name: round((f / "mel.f16").stat().st_size / (2 * MELS * 360_000), 2) for f in folders}
     return {"hours": hours, "prompts with known words": len(made.known)}
+
+
+def chain_log(work: Path, names: tuple[str, ...]) -> list[dict[str, float]]:
+    """The logs of stages one after the other, `step` counted through: what `train/curves.py` draws."""
+    rows: list[dict[str, float]] = []
+    for name in names:
+        before = rows[-1]["step"] if rows else 0
+        rows += [row | {"step": row["step"] + before} for row in read_json(work / name / "log.json")]
+    return rows
 
 
 def _copy(source: Path, out: Path) -> None:

@@ -104,6 +104,8 @@ def test_rates_are_read_as_the_engine_reads_them(fps):
         ({"keys": "many"}, "keys: 'many' is not one of"),
         ({"turntable": {"size": [10, 10]}}, "outside 64"),
         ({"start_frame": 1.5}, "whole number"),
+        ({"transcript": "none.txt"}, "none.txt cannot be read"),
+        ({"language": 5}, "'language' must be"),
     ],
 )
 def test_a_bad_shot_is_one_clear_sentence(changes, words):

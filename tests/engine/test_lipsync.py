@@ -147,3 +147,63 @@ def test_missing_manifest_and_bad_tracks(tmp_path):
         ls.Track(np.zeros(3), np.zeros(2), np.zeros(3))
     with pytest.raises(BadInput, match="no clips"):
         sc.score([], ls.true_track)
+
+
+def test_a_shifted_track_fails_both_ways(reference):
+    controls = sc.score([reference, reference], ls.true_track)["controls"]
+    assert controls["late_100ms"]["closure"] == 0 and controls["late_100ms"]["lag_ms"] == 100
+    assert controls["early_100ms"]["lag_ms"] == -100 and controls["early_100ms"]["correlation"] < 0.7
+
+
+def test_wilson_interval_holds_the_share_and_narrows():
+    low, high = sc.wilson(80, 100)
+    assert low == pytest.approx(0.7112, abs=1e-3) and high == pytest.approx(0.8666, abs=1e-3)  # Wilson 1927
+    assert sc.wilson(0, 0) == (0.0, 1.0) and sc.wilson(800, 1000)[0] > low
+
+
+def test_speakers_are_scored_apart_and_pooled(tmp_path):
+    rows = [clip(), clip(file="b.wav")]
+    rows[0]["speaker"], rows[1]["speaker"] = "ann", "bob"
+    references = ls.read_manifest(manifest(tmp_path, rows))
+    late = references[1].file
+    result = sc.score(references, lambda r: ls.true_track(r).late(0.1 if r.file == late else 0.0))
+    assert result["speakers"]["ann"]["closure"] == 1.0 and result["speakers"]["bob"]["closure"] == 0.0
+    assert result["score"]["closure"] == pytest.approx(0.5) and result["score"]["events"] == 6
+    assert result["score"]["closure_low95"] < 0.5 < result["score"]["closure_high95"]
+
+
+def test_jitter_is_what_the_held_vowel_shakes(reference):
+    truth = ls.true_track(reference)
+    times = np.arange(0, 2.5, 1 / 60)
+    opening = np.interp(times, truth.times, truth.opening)
+    calm = ls.Track(times, opening, np.zeros(len(times)))
+    shaken = ls.Track(times, opening + 0.05 * (-1.0) ** np.arange(len(times)), np.zeros(len(times)))
+    a, b = (sc.score_tracks([(reference, t)]) for t in (calm, shaken))
+    assert a["jitter"] == pytest.approx(a["jitter_reference"], rel=0.05)
+    assert b["jitter"] > 3 * b["jitter_reference"]
+
+
+def test_checked_labels_move_events_and_pardon_doubted_ones(reference):
+    import dataclasses
+
+    (_, b, c) = ls.contacts(reference.segments, "closure")
+    # The first was thrown out: no hit is due, and lips that shut there are no fault either.
+    checked = dataclasses.replace(reference, checked=(b, c), doubted=((0.62, 0.70),))
+    got = sc.score_tracks([(checked, track([(0.62, 0.70), (0.90, 1.05), (1.9, 2.0)]))])
+    assert got["events"] == 2 and got["closure"] == 1.0 and got["false_events_per_s"] == 0
+    moved = dataclasses.replace(reference, checked=((b[0] + 0.2, b[1] + 0.2),))
+    assert sc.score_tracks([(moved, track([(1.10, 1.2)]))])["closure"] == 1.0
+
+
+def test_verdicts_are_of_known_kinds_and_at_least_150():
+    from engine.measure import lipsync_checked
+
+    rows = [row for files in lipsync_checked.verdicts().values() for found in files.values() for row in found]
+    assert len(rows) >= 150 and {verdict for _, verdict, _ in rows} <= set(lipsync_checked.VERDICTS)
+    assert all(abs(shift) <= 0.1 for _, verdict, shift in rows if verdict == "shifted")
+
+
+def test_a_clip_that_nobody_checked_has_no_verdicts(reference):
+    from engine.measure.lipsync_checked import with_checks
+
+    assert with_checks(reference) is None

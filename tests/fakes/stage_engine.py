@@ -40,6 +40,19 @@ def performance(clock, seed=0):
     return weights, pose, (0.01 * np.sin(2 * times + phase[:3])).astype(np.float32)
 
 
+def cue_arrays(request):
+    """The request's cues again, or a made word."""
+    rows = [["_", 0.0, 0.3], ["m", 0.3, 0.4], ["ɑ", 0.4, 0.7], ["p", 0.7, 0.8], ["u", 0.8, 1.2], ["_", 1.2, SECONDS]]
+    if request.get("cues"):
+        table = json.loads(Path(request["cues"]).read_text(encoding="utf-8"))["cues"]
+        rows = [[c["phone"], c["start"], c["end"]] for c in table]
+    names = "\n".join(row[0] for row in rows).encode()
+    return {
+        "cue_seconds": np.array([row[1:] for row in rows], np.float64),
+        "cue_phones": np.frombuffer(names, np.uint8).copy(),
+    }
+
+
 def speak(request, reporter):
     if request["motion"] == "fails":
         raise BadInput("the voice holds no sound; record it again")
@@ -54,6 +67,7 @@ def speak(request, reporter):
     weights, pose, translation = performance(clock, request["seed"])
     reporter.warn("made for tests")
     Path(request["take"]).write_text(json.dumps(controls))
+    Path(f"{request['take']}.request.json").write_text(json.dumps(request))
     return {
         "take": request["take"],
         "frames": len(weights),
@@ -64,7 +78,7 @@ def speak(request, reporter):
         "warnings": ["made for tests"],
         "arrays": {
             "weights": weights, "pose": pose, "translation": translation,
-            "au": np.zeros((len(weights), 18, 2), np.float32),
+            "au": np.zeros((len(weights), 18, 2), np.float32), **cue_arrays(request),
         },
     }  # fmt: skip
 

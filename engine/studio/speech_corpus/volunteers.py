@@ -7,6 +7,7 @@ Ivo and Pavel Danihelka, ALTAR interactive and others): Czech dialogues by dozen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from engine.studio.speech_corpus.build import Clip, resample
 
 STAMPS, FILLETS = Path("/usr/share/tuxpaint/stamps"), Path("/usr/share/games/fillets-ng/sound")
 STAMP_LANGUAGES = ("es", "fr", "ru", "ca", "el", "ro", "bg", "be", "da")
-STAMPS_EACH, FILLETS_STEP = 140, 4  # recordings of a language; every so-manyth line of the game
+STAMPS_EACH = 400  # recordings of a language
 _SHORTEST_S, _LONGEST_S = 0.9, 12.0
+_LINE = re.compile(r'dialogId\("([^"]+)".*?\)\s*dialogStr\("([^"]*)"\)', re.S)  # name, what is said in Czech
 
 
 def stamps(root: Path = STAMPS) -> Iterator[Clip]:
@@ -30,7 +32,7 @@ def stamps(root: Path = STAMPS) -> Iterator[Clip]:
         files = sorted(root.rglob(f"*_desc_{language}.ogg"))
         # A letter's name is a text of one syllable: alphabets are left out.
         files = [f for f in files if "alphabet" not in f.parts and "alphabets" not in f.parts]
-        for path in files[:: max(1, len(files) // STAMPS_EACH)]:
+        for path in files[:: max(1, round(len(files) / STAMPS_EACH))]:
             text = _text(path, language)
             samples = _read(path)
             if text and _usable(samples):
@@ -39,14 +41,18 @@ def stamps(root: Path = STAMPS) -> Iterator[Clip]:
 
 
 def fillets(root: Path = FILLETS) -> Iterator[Clip]:
-    """Czech lines without segments; voice: who speaks, by the game's names. Raises Missing."""
+    """Czech lines, with their texts where the game's scripts are there too (fillets-ng-data); voice: who speaks, by
+    the game's names. Raises Missing."""
     if not root.is_dir():
         raise Missing("the Czech dialogues are missing; run: apt-get install fillets-ng-data-cs")
-    for path in sorted(root.glob("*/cs/*.ogg"))[::FILLETS_STEP]:
-        samples = _read(path)
-        if _usable(samples):
-            voice = path.stem.split("-")[0]
-            yield Clip("volunteers", f"fillets_{voice}", "cs", samples, (), f"fillets/{path.parts[-3]}/{path.stem}")
+    for level in sorted(root.glob("*/cs")):
+        script = root.parent / "script" / level.parent.name / "dialogs_cs.lua"
+        said = dict(_LINE.findall(script.read_text(encoding="utf-8", errors="replace"))) if script.exists() else {}
+        for path in sorted(level.glob("*.ogg")):
+            samples = _read(path)
+            if _usable(samples):
+                name, voice = f"fillets/{level.parent.name}/{path.stem}", f"fillets_{path.stem.split('-')[0]}"
+                yield Clip("volunteers", voice, "cs", samples, (), name, said.get(path.stem, ""))
 
 
 def _text(path: Path, language: str) -> str:
