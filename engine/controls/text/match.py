@@ -30,6 +30,7 @@ _BREAK = {
     "yet",
     "or",
 }
+_WHICH = {"inner", "outer", "upper", "lower", "medial", "lateral", "left", "right"}
 _PRONOUN = {"them", "it", "they", "one", "ones"}
 
 
@@ -101,6 +102,11 @@ def _alone(row: list[Token], start: int, end: int) -> bool:
 def _phrases(row: list[Token], numbers: list[int], used: set[int], table: dict[Words, Phrase]) -> list[Match]:
     out = []
     for start, end, phrase in find(row, table, used):
+        if start and row[start - 1].word in _WHICH and (row[start].word,) in parts():
+            continue  # "inner brows up" is no raising of the whole brow
+        if not phrase.face and not phrase.family:
+            used |= set(range(start, end))  # "happy birthday" says nothing of a face
+            continue
         if not phrase.weak or framed(row, start, end):
             used |= set(range(start, end))
             out.append(

@@ -15,6 +15,18 @@ from engine.controls.text.scopes import amount, denied, side
 from engine.controls.text.words import Token, spelled, tokens
 from engine.core.names import SIDES
 
+_KIND = {
+    "smile",
+    "joy",
+    "contentment",
+    "amusement",
+    "laughter",
+    "excitement",
+    "pride",
+    "relief",
+    "being moved",
+    "flirtation",
+}
 WEAKEST = 0.08  # of a raised AU, whatever the degree words say
 
 
@@ -65,9 +77,9 @@ def _overridden(found: list[Match], row: list[Token]) -> set[int]:
     for i, m in enumerate(found):
         after = row[m.end].word if m.end < len(row) else ""
         follower = next((n for n in found if n.start >= m.end), None)
-        if m.yields and after in {"of", "in", "with", "from"} and follower and follower.family:
-            if follower.start <= m.end + 2:
-                out.add(i)
+        named = follower is not None and follower.family and follower.start <= m.end + 2
+        if m.yields and named and after in {"of", "in", "with", "from"}:
+            out.add(i)
     return out
 
 
@@ -120,7 +132,7 @@ class _Board:
         return " ".join(self.text[row[span[0]].start : row[span[-1]].end].split())
 
 
-def _exclude(parse: Parse, general: set[str]) -> None:
+def exclude(parse: Parse, general: set[str]) -> None:
     """What a face cannot do at once: 24 against 25 and 26, 05 against 45; 26 needs 25. The weaker yields, but what
     was named of the face itself stays before what only an emotion brings."""
     for s in SIDES:
@@ -199,7 +211,11 @@ def parse(
             out.families[m.family] = max(out.families.get(m.family, 0.0), m.strength)
         board.add(m, face, row, amount(row, m, found))
     _other_side(row, found, refused, out)
-    _exclude(out, board.general)
+    if out.families.keys() - _KIND and "smile" in out.families:
+        for name in ("AU06_L", "AU06_R"):  # a grim smile, a nervous smile: not with the eyes
+            if name in board.general and not out.families.keys() & _KIND - {"smile"}:
+                out.raised.pop(name, None)
+    exclude(out, board.general)
     out.coverage, out.words = _coverage(row, found, named)
     return out
 

@@ -52,9 +52,8 @@ def tokens(text: str, skip: Container[str] = ()) -> list[Token]:
     place = 0
     for code in [*_CODE.finditer(lowered), None]:
         end = code.start() if code else len(lowered)
-        for m in _TOKEN.finditer(lowered, place, end):
-            if m.group() not in skip:
-                found.append(Token(m.group(), m.start(), m.end()))
+        plain_words = _TOKEN.finditer(lowered, place, end)
+        found += [Token(m.group(), m.start(), m.end()) for m in plain_words if m.group() not in skip]
         if code:
             found += _coded(code)
             place = code.end()

@@ -1,0 +1,123 @@
+"""`measure text`: how well typed directions are read, on sets that no trainer reads (engine/measure/text_sets).
+
+naming: prompts that name an expression. situations: prompts that name neither emotion nor part of the face. negation:
+AUs that must be off and on. nothing: plain and technical sentences. Each line says which sitting it was written in:
+"first" before any lexicon or corpus existed, "blind" after the first figures, without a look at the lexicon.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.controls.text import Recognition, recognise
+from engine.controls.text.lexicon import phrases
+from engine.core.progress import SILENT, Reporter
+from engine.measure.labels import Wanted, score
+
+SETS = Path(__file__).resolve().parents[1] / "measure" / "text_sets"
+Reader = Callable[[str], Recognition]
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    """Lines of a measuring set."""
+    return [json.loads(line) for line in (SETS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _wanted(row: dict[str, Any]) -> Wanted:
+    return Wanted(tuple(frozenset(a) for a in row["alternatives"]), frozenset(row["optional"]))
+
+
+def labelled(name: str, read: Reader, sitting: str | None = None) -> dict[str, Any]:
+    """F1 of a labelled set; interval: 95 % of 300 resamplings of its prompts (of the naming set's macro F1, of the
+    situations' micro F1)."""
+    chosen = [r for r in rows(name) if sitting in (None, r["set"])]
+    answers = [read(r["text"]).aus for r in chosen]
+    out = score(answers, [_wanted(r) for r in chosen])
+    key = "micro_f1" if name == "situations" else "macro_f1"
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(0, len(chosen), len(chosen)) for _ in range(300)]
+    values = [score([answers[i] for i in d], [_wanted(chosen[i]) for i in d])[key] for d in draws]
+    out |= {"prompts": len(chosen), "interval": [round(float(v), 3) for v in np.percentile(values, (2.5, 97.5))]}
+    if name == "situations":
+        strict = [Wanted((frozenset(r["face"]),)) for r in chosen]
+        out["strict_micro_f1"] = score(answers, strict)["micro_f1"]
+        out["answered"] = round(float(np.mean([bool(a) for a in answers])), 3)
+    return out
+
+
+def negation(read: Reader) -> dict[str, Any]:
+    """Shares of denied AUs that are off and of wanted AUs that are on."""
+    off, on = [], []
+    for row in rows("negation"):
+        got = set(read(row["text"]).aus)
+        off += [au not in got for au in row["off"]]
+        on += [bool(got & set(choice)) for choice in row["on"]]
+    return {
+        "denied_off": round(float(np.mean(off)), 3),
+        "wanted_on": round(float(np.mean(on)), 3),
+        "prompts": len(rows("negation")),
+    }
+
+
+def nothing(read: Reader) -> dict[str, Any]:
+    """Share of sentences that ask for nothing but get a face, and of situations that are recognised."""
+    wrong = [r["text"] for r in rows("nothing") if read(r["text"]).recognised]
+    passed = [read(r["text"]).recognised for r in rows("situations")]
+    n = len(rows("nothing"))
+    return {
+        "false_accept": round(len(wrong) / n, 3),
+        "sentences": n,
+        "situations_accepted": round(float(np.mean(passed)), 3),
+        "wrong": wrong,
+    }
+
+
+def held_out_words(mode: str, encoder: Any | None, share: float = 0.25, seed: int = 0) -> dict[str, Any]:
+    """Naming with a share of the lexicon's phrases hidden: what the parser has not heard of falls to the nets."""
+    table = sorted(phrases())
+    hidden = frozenset(random.Random(seed).sample(table, int(share * len(table))))
+    out = labelled("naming", lambda t: recognise(t, mode, encoder, hidden))
+    return {
+        "hidden_share": share,
+        "macro_f1": out["macro_f1"],
+        "micro_f1": out["micro_f1"],
+        "interval": out["interval"],
+    }
+
+
+def measure_text(mode: str = "small", encoder: Any | None = None, report: Reporter = SILENT) -> dict[str, Any]:
+    """All figures of one way of reading; keys as in docs/text.md."""
+
+    def read(text: str) -> Recognition:
+        return recognise(text, mode, encoder)
+
+    read("warm up: the cat sat on the mat")
+    steps: list[tuple[str, Callable[[], Any]]] = [
+        ("naming", lambda: labelled("naming", read)),
+        ("naming_blind", lambda: labelled("naming", read, "blind")),
+        ("situations", lambda: labelled("situations", read)),
+        ("situations_blind", lambda: labelled("situations", read, "blind")),
+        ("held_out_words", lambda: held_out_words(mode, encoder)),
+        ("negation", lambda: negation(read)),
+        ("nothing", lambda: nothing(read)),
+    ]
+    out: dict[str, Any] = {"mode": mode}
+    for i, (name, run) in enumerate(steps):
+        report.step("measuring", i, len(steps))
+        out[name] = run()
+    texts = [r["text"] for name in ("naming", "situations", "nothing") for r in rows(name)]
+    took = []
+    for text in texts:
+        started = time.perf_counter()
+        read(text)
+        took.append((time.perf_counter() - started) * 1000)
+    out["ms"] = {"mean": round(float(np.mean(took)), 2), "p95": round(float(np.percentile(took, 95)), 2)}
+    report.step("measuring", len(steps), len(steps))
+    return out

@@ -1,0 +1,259 @@
+"""Recipe: the small net that needs no download, taught by our corpus and by a fine-tuned encoder (distillation).
+
+    python -m engine.train.text_small OUT.safetensors --teacher ENCODER.safetensors [--wordnet FOLDER] [--epochs 10]
+
+The teacher (engine/train/text_encoder.py) reads WordNet's sentences, our situations with words exchanged, and our
+associations; the small net learns its classes (Kullback-Leibler, temperature 1.5) and AUs (cross entropy), and from
+our corpus the labels themselves. Its word vectors start as the encoder's own vectors of single words, reduced by PCA.
+One core: 10 minutes for the teacher's reading, 5 for the net.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.controls.text.encoder import EncoderHead, folder_of
+from engine.controls.text.net import INTERFACE, grams, place, split
+from engine.core.files import replacing, write_json
+from engine.train.text_corpus import Entry, associations, family_names, lexicon_items, load, targets
+from engine.train.text_wordnet import DEFAULT, WordNet, exchanged, read_wordnet
+
+DIM, WIDE, BUCKETS, BATCH, RATE, HEAT = 64, 128, 4096, 256, 3e-3, 1.5
+COMMON = 9  # occurrences in WordNet's sentences from which a word gets a vector
+DROP = 0.1  # of words, whole
+UNKNOWN = 0.06  # share of known words that are read by their letters, so that the n-grams learn
+
+
+class TorchSmall(nn.Module):
+    """Torch twin of engine.controls.text.net.SmallNet."""
+
+    def __init__(self, words: int, classes: int):
+        super().__init__()
+        self.vectors = nn.Embedding(words + 1, DIM, padding_idx=0)  # row 0: padding
+        self.weight = nn.Embedding(words + 1, 1, padding_idx=0)
+        self.ngrams = nn.EmbeddingBag(BUCKETS, DIM, mode="mean")
+        self.unknown = nn.Parameter(torch.zeros(1))
+        self.conv = nn.Linear(3 * DIM, WIDE)
+        self.family = nn.Linear(WIDE + DIM, classes)
+        self.au = nn.Linear(WIDE + DIM, 18)
+        self.dropout = nn.Dropout(0.3)
+        nn.init.zeros_(self.weight.weight)
+        nn.init.normal_(self.ngrams.weight, std=0.05)
+
+    def forward(self, rows: Tensor, letters: Tensor, offsets: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of classes [b, k] and AUs [b, 18].
+
+        rows [b, n]: word + 1, 0 where it is read by letters or padding. letters, offsets: n-grams of the words read by
+        letters, in order. real [b, n]: 1 a word, 2 a word read by letters, 0 padding.
+        """
+        e = self.vectors(rows)
+        mark = self.weight(rows)[..., 0]
+        spelt = real == 2
+        if spelt.any():
+            e = e.masked_scatter(spelt[..., None].expand_as(e), self.ngrams(letters, offsets))
+            mark = torch.where(spelt, self.unknown.expand_as(mark), mark)
+        wide = torch.cat([nn.functional.pad(e, (0, 0, 1, 0))[:, :-1], e, nn.functional.pad(e, (0, 0, 0, 1))[:, 1:]], 2)
+        h = torch.relu(self.conv(wide)).masked_fill(real[..., None] == 0, 0.0)
+        a = torch.softmax(mark.masked_fill(real == 0, -1e9), 1)
+        x = self.dropout(torch.cat([h.amax(1), (a[..., None] * e).sum(1)], 1))
+        return self.family(x), self.au(x)
+
+
+def vocabulary(texts: list[str], net: WordNet) -> list[str]:
+    """Words that get a vector: those of our own texts and those that WordNet's sentences use often."""
+    own = {w for t in texts for w in split(t)}
+    return sorted(own | {w for w, n in net.common.items() if n >= COMMON and w.isascii()})
+
+
+def batch_of(
+    texts: list[str], index: dict[str, int], rng: random.Random | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tensors of a batch (see TorchSmall.forward); rng: drop words and read some by letters, None: neither."""
+    lines = []
+    for t in texts:
+        words = split(t) or ["0"]
+        if rng and len(words) > 3:
+            words = [w for w in words if rng.random() > DROP] or words
+        lines.append(words)
+    n = max(map(len, lines))
+    rows, real = torch.zeros(len(lines), n, dtype=torch.long), torch.zeros(len(lines), n, dtype=torch.long)
+    letters: list[int] = []
+    offsets: list[int] = []
+    for i, words in enumerate(lines):
+        for j, w in enumerate(words):
+            k = place(w, index)
+            if k is None or (rng and len(w) > 3 and rng.random() < UNKNOWN):
+                real[i, j] = 2
+                offsets.append(len(letters))
+                letters += grams(w, BUCKETS)
+            else:
+                real[i, j] = 1
+                rows[i, j] = k + 1
+    return rows, torch.tensor(letters, dtype=torch.long), torch.tensor(offsets, dtype=torch.long), real
+
+
+def reading(
+    entries: list[Entry], net: WordNet, rng: random.Random, examples: int = 9_000, glosses: int = 1_000
+) -> list[str]:
+    """Sentences for the teacher to judge: no labels of ours."""
+    made = [t for e in entries for _ in range(4 if e.kind == "situation" else 1) if (t := exchanged(e.text, net, rng))]
+    carriers = ("{}", "there is {}", "she thinks of {}", "he sees {}", "suddenly, {}", "{} again", "the {}", "my {}")
+    made += [rng.choice(carriers).format(a) for a, _ in associations()]
+    own = [e.text for e in entries if e.kind == "situation"]
+    made += [f"{rng.choice(own)}, and {rng.choice(own)}" for _ in range(500)]
+    found = (*_some(net.examples, examples, rng), *_some(net.glosses, glosses, rng))
+    return sorted({*found, *made})
+
+
+def _some(texts: Sequence[str], n: int, rng: random.Random) -> list[str]:
+    return rng.sample(texts, min(n, len(texts)))
+
+
+def initial(words: list[str], teacher: EncoderHead) -> np.ndarray:
+    """[n, DIM] the encoder's vectors of single words, centred, reduced by PCA, of mean length 1."""
+    x = teacher.encoder.features(words, 256)
+    x = x - x.mean(0)
+    values, axes = np.linalg.eigh(x.T @ x)
+    y = x @ axes[:, np.argsort(values)[::-1][:DIM]]
+    return (y / np.linalg.norm(y, axis=1).mean()).astype(np.float32)
+
+
+def rows_of(
+    entries: list[Entry], judged: list[str], p: np.ndarray, q: np.ndarray, rng: random.Random
+) -> list[tuple[str, np.ndarray, np.ndarray, float]]:
+    """(text, classes, AUs, weight) of an epoch: labels of ours (weight 1), the teacher's opinion (.5)."""
+    names = {n: i for i, n in enumerate(family_names())}
+    classes, aus = targets(entries)
+    faces = np.zeros((len(names), 18), np.float32)
+    from engine.train.text_corpus import family_faces
+
+    faces = (family_faces().max(2) > 0).astype(np.float32)
+    out = [(e.text, c, a, 1.0) for e, c, a in zip(entries, classes, aus, strict=True)]
+    for phrase, family in (*rng.sample(lexicon_items(), 800), *associations()):
+        row = np.zeros(len(names), np.float32)
+        row[names[family]] = 1
+        out.append((phrase, row, faces[names[family]], 0.5))
+    out += [(t, p[i], q[i], 0.5) for i, t in enumerate(judged)]
+    return out
+
+
+def train(
+    teacher: EncoderHead, net: WordNet, epochs: int = 10, seed: int = 0, without: tuple[str, ...] = (),
+    cache: Path | None = None, log: Any = print,
+) -> tuple[dict[str, np.ndarray], dict[str, Any], list[dict[str, float]]]:  # fmt: skip
+    """(arrays, configuration, log). cache: .npz where the teacher's opinions are kept between runs."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    entries = load(without=without)
+    judged = reading(entries, net, random.Random(1))
+    words = vocabulary(
+        [*judged[:0], *(e.text for e in entries), *(w for w, _ in (*lexicon_items(), *associations()))], net
+    )
+    if cache and cache.exists():
+        kept = np.load(cache, allow_pickle=False)
+        p, q, start = kept["p"], kept["q"], kept["start"]
+        judged = kept["judged"].tolist()
+    else:
+        parts = [teacher.predict(judged[i : i + 8192]) for i in range(0, len(judged), 8192)]
+        p, q = (np.concatenate([x[k] for x in parts]).astype(np.float32) for k in (0, 1))  # type: ignore[misc]
+        start = initial(words, teacher)
+        if cache:
+            np.savez(cache, p=p, q=q, start=start, judged=np.array(judged))
+    p = p ** (1 / HEAT)
+    p /= p.sum(1, keepdims=True)
+    index = {w: i for i, w in enumerate(words)}
+    model = TorchSmall(len(words), p.shape[1])
+    with torch.no_grad():
+        model.vectors.weight[1:] = torch.from_numpy(start)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-4)
+    history: list[dict[str, float]] = []
+    total = epochs * (-(-len(rows_of(entries, judged, p, q, rng)) // BATCH))
+    began, step = time.perf_counter(), 0
+    for epoch in range(epochs):
+        rows = rows_of(entries, judged, p, q, rng)
+        rows += [r for r in rows if r[3] == 1.0] * 3  # our own labels are few
+        rng.shuffle(rows)
+        model.train()
+        sums = 0.0
+        for i in range(0, len(rows), BATCH):
+            part = rows[i : i + BATCH]
+            step += 1
+            for g in optimiser.param_groups:
+                g["lr"] = RATE * max(0.02, 1 - step / (total * 1.15))
+            family, au = model(*batch_of([r[0] for r in part], index, rng))
+            y, a = (torch.from_numpy(np.stack([r[k] for r in part])) for k in (1, 2))
+            w = torch.tensor([r[3] for r in part])
+            ce = -(y * torch.log_softmax(family, 1)).sum(1)
+            bce = nn.functional.binary_cross_entropy_with_logits(au, a, reduction="none").mean(1)
+            loss = ((ce + 2 * bce) * w).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+            optimiser.step()
+            sums += loss.item()
+        history.append({"epoch": epoch, "loss": sums / (i // BATCH + 1), "seconds": time.perf_counter() - began})
+        log(json.dumps(history[-1]), flush=True)
+    config = {
+        "interface": INTERFACE,
+        "families": list(family_names()),
+        "seed": seed,
+        "epochs": epochs,
+        "sentences": len(judged),
+    }
+    return packed(model.eval(), words), config, history
+
+
+def packed(model: TorchSmall, words: list[str]) -> dict[str, np.ndarray]:
+    """Arrays of the checkpoint: vectors in 8 bits with a scale per row, the rest in 16-bit floats."""
+    state = {k: v.detach().numpy() for k, v in model.state_dict().items()}
+    out: dict[str, np.ndarray] = {"words": np.frombuffer("\n".join(words).encode(), np.uint8)}
+    for name, rows in (("vectors", state["vectors.weight"][1:]), ("ngrams", state["ngrams.weight"])):
+        scale = np.maximum(np.abs(rows).max(1), 1e-6) / 127
+        out[name] = np.round(rows / scale[:, None]).astype(np.int8)
+        out[f"{name}.scale"] = scale.astype(np.float16)
+    out["weight"] = state["weight.weight"][1:, 0].astype(np.float16)
+    out["unknown"] = state["unknown"].astype(np.float16)
+    for name in ("conv", "family", "au"):
+        out |= {f"{name}.{k}": state[f"{name}.{k}"].astype(np.float16) for k in ("weight", "bias")}
+    return out
+
+
+def save(out: Path, arrays: dict[str, np.ndarray], config: dict[str, Any], history: list[dict[str, float]]) -> None:
+    """Write the checkpoint and OUT.log.json beside it."""
+    from safetensors.numpy import save_file
+
+    with replacing(out) as part:
+        save_file(arrays, part, metadata={"config": json.dumps(config)})
+    write_json(out.with_suffix(".log.json"), {"config": config, "history": history})
+
+
+def main() -> None:
+    """The command line of the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--encoder", default="minilm")
+    parser.add_argument("--wordnet", type=Path, default=DEFAULT)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--without", nargs="*", default=[])
+    a = parser.parse_args()
+    teacher = EncoderHead(a.teacher, folder_of(a.encoder))
+    net = read_wordnet(a.wordnet)
+    save(a.out, *train(teacher, net, a.epochs, a.seed, tuple(a.without), a.cache))
+
+
+if __name__ == "__main__":
+    main()
