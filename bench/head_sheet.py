@@ -181,7 +181,7 @@ class Studio:
         world.node_tree.nodes["Background"].inputs[0].default_value = (0.20, 0.22, 0.26, 1)
         scene.world = world
         self.camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
-        self.camera.data.lens = 85
+        self.camera.data.lens, self.camera.data.clip_start = 85, 0.01
         scene.collection.objects.link(self.camera)
         scene.camera = self.camera
         self.shown: str | None = None
