@@ -177,6 +177,7 @@ def truth(points: int, fine: bool) -> dict[str, Any]:
             "seconds": figures["seconds"], "vertices": len(target.template),
             **({"bumps_rms_mm": round(size, 2)} if seed is not None else {}),
         }  # fmt: skip
+        print(name, out[name], file=sys.stderr, flush=True)
     return out
 
 

@@ -128,11 +128,11 @@ def _arches(source: Source) -> tuple[list[Piece], np.ndarray, tuple[fixes.Row, f
         follow = affine_follow(source.neutral[rows_of], rows_of, place[None])
         return follow(source.shapes[name])[0]
 
-    rows = (
+    fronts = (
         fixes.Row(still, float(edge[:, 1].min()), lambda name, place: np.zeros(3)),
         fixes.Row(jaw, float(pieces["teeth_lower"].rest[:, 1].max()), with_jaw),
     )
-    return list(pieces.values()), np.array([0.0, edge[:, 1].min(), edge[:, 2].max()]), rows
+    return list(pieces.values()), np.array([0.0, edge[:, 1].min(), edge[:, 2].max()]), fronts
 
 
 def _tongue(source: Source, incisor: np.ndarray) -> Piece:

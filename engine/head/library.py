@@ -24,7 +24,7 @@ _PERSON = re.compile(r"([A-Za-z0-9_-]+):([^/\\]*=[^/\\]*)")
 # Source files whose change makes another default head: the cache is named after their digest.
 _BUILDERS = (
     "build", "bust", "correct", "eyeballs", "fixes", "hairline", "hairs", "hm08", "identity", "lashes", "lbs", "lids",
-    "marks", "mesh", "mouth", "paint", "respond", "rig", "teeth", "tongue",
+    "marks", "mesh", "mouth", "paint", "respond", "rig", "teeth", "tongue", "transfer/surface",
 )  # fmt: skip
 
 

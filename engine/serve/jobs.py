@@ -56,14 +56,15 @@ class Noting(Reporter):
 
 
 def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """{"head"} -> the head's arrays (engine axes, metres), materials and joints, for a client to build."""
+    """{"head", "identity": {parameter: value} or none} -> the head's arrays (engine axes, metres), materials and joints,
+    for a client to build."""
     import numpy as np
 
     from engine.head import zones
     from engine.head.library import load_head
     from engine.serve.groom import hair_answer
 
-    it = load_head(request.get("head", "default"))
+    it = load_head(request.get("head", "default"), request.get("identity"))
     arrays = {name: getattr(it, name) for name in _HEAD_ARRAYS}
     if found := zones.zones(it):
         arrays["zones"] = zones.as_columns(found)
@@ -124,7 +125,7 @@ def speak(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     into = into_of(request)
     audio = read_audio(needed(request, "audio"), heard)
     controls = controls_of(request)
-    it = load_head(request.get("head", "default"))
+    it = load_head(request.get("head", "default"), request.get("identity"))
     take = perform(
         audio,
         controls,

@@ -259,6 +259,20 @@ def test_lips_that_pass_through_each_other_are_pushed_back(head):
     assert np.abs(kept - opened).max() < 0.001  # a jaw that opens has nothing to mend
 
 
+def test_lashes_are_no_part_of_the_eyeball():
+    rng = np.random.default_rng(0)
+    way = rng.normal(size=(400, 3))
+    ball = 0.012 * way / np.linalg.norm(way, axis=1, keepdims=True)
+    iris = np.array([0, 0, 0.0115]) + np.c_[rng.uniform(-0.004, 0.004, (40, 2)), np.zeros(40)]
+    lash = np.array([0, 0.004, 0.013]) + rng.uniform(-1, 1, (60, 3)) * (0.012, 0.003, 0.004)
+    points = np.concatenate([ball, iris, lash])
+    pieces = [np.arange(400), np.arange(400, 440), np.arange(440, 500)]
+    eye, others = parts._eyeball(points, pieces)
+    assert eye.tolist() == list(range(440)) and [o.tolist() for o in others] == [list(range(440, 500))]
+    flat, none = parts._eyeball(points, pieces[1:])  # no ball at all: everything is kept
+    assert len(flat) == 100 and none == []
+
+
 # Teeth and tongue
 
 

@@ -20,6 +20,10 @@ NEAR_M = 0.015  # a piece farther than this from every inner part is none
 SKIN_SHARE = 0.2  # of the mesh's area: a piece this large is skin
 TOOTH = 300  # vertices: a smaller piece is a tooth, which moves as one
 RIGID_SPREAD = 0.3  # a piece whose vertices' jaw shares differ less than this moves as one: a tooth
+ROUND, OUT = (
+    0.6,
+    1.2,
+)  # an eyeball's shortest side to its longest; how far its cornea may stand out (part of the radius)
 TONGUE = ("tongueOut", "tongueTipUp", "tongueBetweenTeeth", "tongueBackUp")
 JAW = ("jawOpen", "jawLeft", "jawRight", "jawForward")
 
@@ -69,6 +73,7 @@ def sort_out(
             warped.append(local_similarity(rest, registered, part.mean(0), trust)(part))
             owner.append(np.full(len(part), k))
     eyes: dict[str, np.ndarray] = {}
+    seen: dict[str, list[np.ndarray]] = {name: [] for name in EYES}
     inner: list[np.ndarray] = []
     jaw: list[np.ndarray] = []
     tongue: list[np.ndarray] = []
@@ -84,8 +89,7 @@ def sort_out(
         eye = [(kind[:, 0] == len(INNER) + k).mean() for k in range(len(EYES))]
         far = float(np.median(distance[:, 0]))
         if max(eye) > 0.5 and far < NEAR_M:
-            name = EYES[int(np.argmax(eye))]
-            eyes[name] = np.concatenate([eyes.get(name, np.zeros(0, int)), rows])
+            seen[EYES[int(np.argmax(eye))]].append(rows)
         elif far < NEAR_M and far < float(np.median(body.query(target.points[rows])[0])) + 0.004:
             weight = 1 / np.maximum(distance, 1e-4)
             weight /= weight.sum(1, keepdims=True)
@@ -101,7 +105,26 @@ def sort_out(
             tongue.append(is_tongue)
         else:
             close.append(rows)
+    for name, found in seen.items():
+        if found:
+            eyes[name], others = _eyeball(target.points, found)
+            close += others
     return _pieces(skin, eyes, inner, jaw, tongue, np.concatenate(close) if close else np.zeros(0, int))
+
+
+def _eyeball(points: np.ndarray, found: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """(vertices of the ball and what lies in or on it, the other pieces) of pieces that lie where an eye is: lashes do
+    too, and stand out from it."""
+    spread = [np.ptp(points[rows], axis=0) for rows in found]
+    round_ = [s.min() > ROUND * s.max() for s in spread]
+    if not any(round_):
+        return np.concatenate(found), []
+    ball = max((k for k, yes in enumerate(round_) if yes), key=lambda k: float(spread[k].max()))
+    centre = 0.5 * (points[found[ball]].min(0) + points[found[ball]].max(0))
+    reach = OUT * 0.5 * float(spread[ball].max())
+    inside = [bool((np.linalg.norm(points[rows] - centre, axis=1) < reach).all()) for rows in found]
+    own = [rows for rows, yes in zip(found, inside, strict=True) if yes]
+    return np.concatenate(own), [rows for rows, yes in zip(found, inside, strict=True) if not yes]
 
 
 def _settled(target: Surface, rows: np.ndarray, values: np.ndarray, rounds: int = 40) -> np.ndarray:
