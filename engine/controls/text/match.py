@@ -177,7 +177,8 @@ def _pairs(row: list[Token], numbers: list[int], used: set[int]) -> list[Match]:
             act, action = own[hit[0]], hit[1]
             taken.add(acts.index(act))
         elif not own:
-            act = _neighbour(part.clause, acts, row, numbers, part.name)
+            every = [_Found(s, e, numbers[s], actions=a) for s, e, a in find(row, actions())]
+            act = _neighbour(part.clause, every, row, numbers, part.name)
             action = next(a for a in act.actions if part.name in a.faces) if act else None
         if act and action:
             words = frozenset((*range(part.start, part.end), *range(act.start, act.end)))
@@ -188,7 +189,8 @@ def _pairs(row: list[Token], numbers: list[int], used: set[int]) -> list[Match]:
             out.append(
                 Match(part.start, part.end, reach, part.clause, parts=(part.name,), only_denied=True, members=words)
             )
-    out += _again(row, numbers, found, [a for i, a in enumerate(acts) if i not in taken])
+    named = [_Found(s, e, numbers[s], name) for s, e, name in find(row, parts())]
+    out += _again(row, numbers, named, [a for i, a in enumerate(acts) if i not in taken])
     for match in out:
         used |= match.members
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,10 @@ from engine.controls.text.net import Opinion, small_net
 from engine.controls.text.parse import Parse, exclude, parse
 from engine.controls.text.record import Recognition
 from engine.core.errors import BadInput
+from engine.core.names import AUS, SIDES
 
 MAX_TEXT = 1000  # characters
-MODES = ("rules", "small", "encoder")
+MODES = ("auto", "rules", "small", "encoder", "paper")
 EXPLAINED = 0.45  # share of a text's words from which its rules are trusted alone
 RULES_SHARE = 0.5  # of the rules' emotion in a text that they explain only in part
 SMALL_SHARE = 0.3  # of the small net beside the encoder
@@ -64,7 +66,7 @@ def _by_net(text: str, found: Parse, note: str, encoder: Any | None) -> Recognit
     opinion, gate = _opinion(text, encoder)
     families = small_net().families
     sure = gate(opinion.classes, opinion.known)
-    asked = found.asked and bool(found.families)
+    asked = bool(found.families.keys() - set(FACELESS))
     if sure < gate.threshold and not asked:
         why = note or "nothing in it tells what the face should do: name an emotion, a movement or a situation"
         return Recognition(
@@ -72,7 +74,7 @@ def _by_net(text: str, found: Parse, note: str, encoder: Any | None) -> Recognit
         )
     classes = _joined(found, opinion, families) if asked else opinion.classes
     if asked:
-        aus = opinion.aus + (np.array([v in found.because for v in _names()]) - opinion.aus) * RULES_SHARE
+        aus = opinion.aus + (np.array([v in found.because for v in AUS]) - opinion.aus) * RULES_SHARE
     else:
         aus = opinion.aus
     raised = {k: v for k, v in face(classes, aus, families).items() if k not in found.denied}
@@ -88,10 +90,13 @@ def _by_net(text: str, found: Parse, note: str, encoder: Any | None) -> Recognit
     return Recognition(text, _rounded(merged), because, True, source, sure, "en", note)
 
 
-def _names() -> tuple[str, ...]:
-    from engine.core.names import AUS
-
-    return AUS
+def _as_in_the_paper(text: str, encoder: Any | None) -> Recognition:
+    """EmoDiffTalk's controller: a binary AU vector from a frozen encoder and an MLP, no rules, no gate."""
+    if encoder is None:
+        raise BadInput("mode 'paper' needs the head that `python -m engine.train.text_paper` makes: give it as --head")
+    probabilities = encoder.predict([text])[1][0]
+    raised = {f"{au}_{s}": 1.0 for au, p in zip(AUS, probabilities, strict=True) if p >= 0.5 for s in SIDES}
+    return Recognition(text, raised, {k[:4]: text for k in raised}, True, "paper", float(probabilities.max()))
 
 
 def _foreign(text: str, language: str | None) -> Recognition:
@@ -109,17 +114,30 @@ def _foreign(text: str, language: str | None) -> Recognition:
     return Recognition(text, _rounded(found), because, found.asked, source, float(found.asked), language, note)
 
 
-def recognise(text: str, mode: str = "small", encoder: Any | None = None, hidden: Sequence[Words] = ()) -> Recognition:
+@functools.cache
+def _shipped() -> bool:
+    """Whether the small net is registered; without it the rules stand alone."""
+    from engine.assets.registry import list_assets
+
+    return any(entry.name == "small" for entry in list_assets("text"))
+
+
+def recognise(text: str, mode: str = "auto", encoder: Any | None = None, hidden: Sequence[Words] = ()) -> Recognition:
     """AUs that a direction asks for.
 
-    mode: "rules" alone; "small" adds the bundled net where rules do not reach; "encoder" a sentence encoder too
-    (`encoder`: an EncoderHead; None loads the registered one). hidden: phrases of the lexicon to do without.
+    mode: "rules" alone; "small" adds the bundled net where rules do not reach; "auto" is "small" if that net is
+    registered; "encoder" adds a sentence encoder too (`encoder`: an EncoderHead; None loads the registered one);
+    "paper" is EmoDiffTalk's form. hidden: phrases of the lexicon to do without.
     Raises BadInput above 1,000 characters or for an unknown mode.
     """
     if len(text) > MAX_TEXT:
         raise BadInput(f"a direction may hold {MAX_TEXT} characters; this one has {len(text)}: split it into strips")
     if mode not in MODES:
         raise BadInput(f"'{mode}' is no way of reading directions; there are: {', '.join(MODES)}")
+    if mode == "paper":
+        return _as_in_the_paper(text, encoder)
+    if mode == "auto":
+        mode = "small" if _shipped() else "rules"
     language = detect(text)
     if language != "en":
         return _foreign(text, language)

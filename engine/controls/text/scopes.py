@@ -37,7 +37,7 @@ def denied(row: list[Token], found: list[Match], whole_clause: bool = False) -> 
         stop = _reach(row, end, words in small("deny_once"), found)
         for i in range(end, stop):
             out[i] = True
-        if whole_clause:
+        if whole_clause and words == ("not",):
             i = start - 1
             while i >= 0 and not row[i].is_mark and row[i].word not in {"and", "but"}:
                 out[i] = True

@@ -89,7 +89,7 @@ def corrected(word: str, vocabulary: Mapping[str, int]) -> str | None:
     One edit from 5 letters on, two from 9 on, the first letter held; short words have too many neighbours.
     vocabulary: word -> how often it is used; the commonest of several candidates wins.
     """
-    if len(word) < 5:
+    if not 5 <= len(word) <= 24:
         return None
     near = [n for n in _edits(word) if n[:1] == word[0]]
     candidates = [w for w in near if w in vocabulary]
