@@ -31,6 +31,7 @@ PAUSE_COST, OTHER_ENTER, SKIP_COST = 0.3, 12.0, 9.0  # entering a pause; enterin
 EVENT_POWER = 1.0  # of the closure head beside the classifier
 WINDOW_FRAMES, WINDOW_WORDS = 4500, 320  # 45 s at once, and more words than anybody says in that time
 PROOF_S = 90.0  # of a long recording, what is enough to judge whether a text is the one that is said
+CHECK_FRAMES = 400  # between two looks at whether someone cancelled
 PAUSE, OTHER = -1, -2  # in place of a word's index: silence; sounds that the transcript does not hold
 
 
@@ -166,7 +167,9 @@ _ENTER = 3  # how a state was entered: 0 stayed, 1 and 2 from so many states bef
 _FROM_PAUSE, _FROM_OTHER = 2, 3  # what a boundary follows: 0 a word's last state, 1 the one before it, 2, 3 a gap
 
 
-def viterbi(log: np.ndarray, gaps: Sequence[int], chain: Chain, free_end: bool = False) -> np.ndarray:
+def viterbi(
+    log: np.ndarray, gaps: Sequence[int], chain: Chain, free_end: bool = False, report: Reporter = SILENT
+) -> np.ndarray:
     """The best path: for each frame its state, or PAUSE / OTHER. log [t, columns] -> [t] int.
 
     gaps: columns of a pause and of other sounds.
@@ -187,6 +190,8 @@ def viterbi(log: np.ndarray, gaps: Sequence[int], chain: Chain, free_end: bool =
     stays = np.where(chain.repeats, 0.0, never)
     between = log[:, list(gaps)]
     for t in range(frames):
+        if t % CHECK_FRAMES == 0:
+            report.check()
         step, hop = np.empty(states), np.empty(states)
         step[0], step[1:] = never, score[:-1]
         hop[:2], hop[2:] = never, score[:-2]
@@ -278,7 +283,7 @@ def align(words: Sequence[Word], phones: np.ndarray, closure: np.ndarray, report
         last = len(log) - frame <= WINDOW_FRAMES
         rows = slice(frame, len(log) if last else frame + WINDOW_FRAMES)
         chain = chain_of(words[word:] if last else words[word : word + WINDOW_WORDS], heard)
-        path = viterbi(log[rows], gaps, chain, free_end=not last)
+        path = viterbi(log[rows], gaps, chain, not last, report)
         column = np.where(path >= 0, chain.emission[np.maximum(path, 0)], gaps[0])
         below = log[rows][np.arange(len(path)), column] - heard.best[rows]
         below = np.where(path == OTHER, -OTHER_COST, below)
