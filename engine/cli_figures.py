@@ -27,13 +27,16 @@ def lipsync(
     clips: Annotated[int | None, typer.Option(help="Only the first so many of each.")] = None,
     speech: Annotated[list[str] | None, typer.Option(help="Speech encoder for all manifests, or one for each.")] = None,
     compare: Annotated[bool, typer.Option(help="pocketsphinx's free phones on the same clips beside it.")] = False,
+    transcripts: Annotated[bool, typer.Option(help="Let the engine know the words, as --transcript does.")] = False,
     as_json: Json = False,
 ) -> None:
     """Lip sync on recorded voices with phone times: articulation and final mesh, each speaker and all together."""
     from engine.train.evaluate import lipsync_of_manifest
 
     with reporting(as_json) as report:
-        result = lipsync_of_manifest(manifests, fps, clips, report, speech=speech or ["default"], compare=compare)
+        result = lipsync_of_manifest(
+            manifests, fps, clips, report, speech=speech or ["default"], compare=compare, transcripts=transcripts
+        )
     show(result, as_json, table(result))
 
 

@@ -45,6 +45,7 @@ class Reference:
     transcript: str
     segments: tuple[Segment, ...]
     speaker: str = ""
+    language: str = ""
     checked: tuple[tuple[float, float], ...] | None = None  # closures after a person's check, where there was one
     doubted: tuple[tuple[float, float], ...] = ()  # closures that the check threw out: no hit, and no false frame
 
@@ -112,7 +113,8 @@ def read_manifest(path: str | Path) -> list[Reference]:
             phones = [(p if ipa else from_arpabet(p), float(a), float(b)) for p, a, b in row["phones"]]
             sound, seconds = path.parent / row["file"], float(row["duration"])
             speaker = str(row.get("speaker", path.parent.name))
-            out.append(Reference(sound, seconds, row.get("transcript", ""), tuple(phones), speaker))
+            language = str(row.get("language", ""))
+            out.append(Reference(sound, seconds, row.get("transcript", ""), tuple(phones), speaker, language))
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadFile(path, f"line {number} is not a clip with file, duration and phones ({error!r})") from None
         if any(b < a for _, a, b in phones) or any(q[1] < p[1] for p, q in itertools.pairwise(phones)):

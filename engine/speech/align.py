@@ -30,6 +30,8 @@ OTHER_COST = 2.4  # a frame, of sounds outside the transcript (natural-log units
 PAUSE_COST, OTHER_ENTER, SKIP_COST = 0.3, 12.0, 9.0  # entering a pause; entering other sounds; leaving out one word
 EVENT_POWER = 1.0  # of the closure head beside the classifier
 WINDOW_FRAMES, WINDOW_WORDS = 4500, 320  # 45 s at once, and more words than anybody says in that time
+PROOF_S = 90.0  # of a long recording, what is enough to judge whether a text is the one that is said
+CHECK_FRAMES = 400  # between two looks at whether someone cancelled
 PAUSE, OTHER = -1, -2  # in place of a word's index: silence; sounds that the transcript does not hold
 
 
@@ -165,7 +167,9 @@ _ENTER = 3  # how a state was entered: 0 stayed, 1 and 2 from so many states bef
 _FROM_PAUSE, _FROM_OTHER = 2, 3  # what a boundary follows: 0 a word's last state, 1 the one before it, 2, 3 a gap
 
 
-def viterbi(log: np.ndarray, gaps: Sequence[int], chain: Chain, free_end: bool = False) -> np.ndarray:
+def viterbi(
+    log: np.ndarray, gaps: Sequence[int], chain: Chain, free_end: bool = False, report: Reporter = SILENT
+) -> np.ndarray:
     """The best path: for each frame its state, or PAUSE / OTHER. log [t, columns] -> [t] int.
 
     gaps: columns of a pause and of other sounds.
@@ -186,6 +190,8 @@ def viterbi(log: np.ndarray, gaps: Sequence[int], chain: Chain, free_end: bool =
     stays = np.where(chain.repeats, 0.0, never)
     between = log[:, list(gaps)]
     for t in range(frames):
+        if t % CHECK_FRAMES == 0:
+            report.check()
         step, hop = np.empty(states), np.empty(states)
         step[0], step[1:] = never, score[:-1]
         hop[:2], hop[2:] = never, score[:-2]
@@ -277,7 +283,7 @@ def align(words: Sequence[Word], phones: np.ndarray, closure: np.ndarray, report
         last = len(log) - frame <= WINDOW_FRAMES
         rows = slice(frame, len(log) if last else frame + WINDOW_FRAMES)
         chain = chain_of(words[word:] if last else words[word : word + WINDOW_WORDS], heard)
-        path = viterbi(log[rows], gaps, chain, free_end=not last)
+        path = viterbi(log[rows], gaps, chain, not last, report)
         column = np.where(path >= 0, chain.emission[np.maximum(path, 0)], gaps[0])
         below = log[rows][np.arange(len(path)), column] - heard.best[rows]
         below = np.where(path == OTHER, -OTHER_COST, below)
@@ -309,6 +315,39 @@ def rescored(segments: Sequence[Aligned], phones: np.ndarray, closure: np.ndarra
         fit = (heard.log[rows][:, columns].max(1) - heard.best[rows]) if len(heard.best[rows]) else np.zeros(1)
         out.append(replace(s, score=float(fit.mean())))
     return out
+
+
+def quality(segments: Sequence[Aligned], words: int) -> float:
+    """Mean log score of each frame of sound, prices of left-out words and of other sounds included. Pauses count not.
+
+    Comparable between two texts of about the same length on the same recording.
+    """
+    sound = [s for s in segments if s.index != PAUSE]
+    if not sound:
+        return -OTHER_COST
+    frames = np.array([s.end - s.start for s in sound]) * RATE_HZ
+    scores = np.array([s.score if s.index >= 0 else -OTHER_COST for s in sound])
+    missing = words - len({s.index for s in sound if s.index >= 0})
+    price = OTHER_ENTER * sum(s.index == OTHER for s in sound) + SKIP_COST * missing
+    return float((scores @ frames - price) / frames.sum())
+
+
+def margin(
+    words: Sequence[Word], segments: Sequence[Aligned], phones: np.ndarray, closure: np.ndarray,
+    report: Reporter = SILENT,
+) -> float:  # fmt: skip
+    """How much better the words fit than the same sounds said backwards, in natural-log units a frame.
+
+    Both texts have the same phones, so the speaker, the microphone and the encoder cancel out. Judged on the first
+    PROOF_S seconds.
+    """
+    last = max((s.end for s in segments if s.end <= PROOF_S), default=segments[-1].end)
+    part = [s for s in segments if s.end <= last]
+    known = words[: max((s.index + 1 for s in part if s.index >= 0), default=1)] if last < segments[-1].end else words
+    rows = round(last * RATE_HZ / 2)
+    backwards = [Word(w.text, w.phones[::-1], w.seconds[::-1]) for w in reversed(known)]
+    other = align(backwards, phones[:rows], closure[: 2 * rows], report)
+    return quality(part, len(known)) - quality(other, len(known))
 
 
 def _cut(found: Sequence[Aligned]) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from engine.core.errors import BadInput
 from engine.core.names import ARTICULATION, ARTICULATION_INDEX
 from engine.core.phones import CHANNELS, is_pause, split, targets
+from engine.core.progress import SILENT, Reporter
 from engine.core.sound import Cue, Speech
 from engine.speech import events as ev
 from engine.speech.align import inventory_of
@@ -103,7 +104,9 @@ def blended(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray
     return np.where(share[:, None] > 0, mixed, own).astype(np.float32)
 
 
-def free_cues(heard: Heard, art: np.ndarray, start: float = 0.0, end: float = np.inf) -> tuple[Cue, ...]:
+def free_cues(
+    heard: Heard, art: np.ndarray, start: float = 0.0, end: float = np.inf, report: Reporter = SILENT
+) -> tuple[Cue, ...]:
     """What the encoder heard, as phones: the best path through its probabilities, faithful to the decoded mouth.
 
     art [t, 11]: the articulation that was decoded. Lips shut there become p or m, and nowhere else; lips on teeth
@@ -126,7 +129,7 @@ def free_cues(heard: Heard, art: np.ndarray, start: float = 0.0, end: float = np
     rest = (channel["voice"] < 0.5) & ~shut & ~bite
     allowed = np.where(shut[:, None], kinds.lips, np.where(bite[:, None], bitten, ~kinds.lips & ~bitten))
     allowed = np.where(rest[:, None], quiet, allowed)
-    path = _best_path(np.where(allowed, log, -1e3))
+    path = _best_path(np.where(allowed, log, -1e3), report)
     cuts = [0, *(np.flatnonzero(np.diff(path)) + 1), len(path)]
     out: list[Cue] = []
     for a, b in itertools.pairwise(cuts):
@@ -143,12 +146,14 @@ def is_bitten(symbol: str) -> bool:
     return any(cls.event == "labiodental" for cls, _, _ in split([(symbol, 0.0, 1.0)]))
 
 
-def _best_path(log: np.ndarray) -> np.ndarray:
+def _best_path(log: np.ndarray, report: Reporter = SILENT) -> np.ndarray:
     """Viterbi over columns with one price for any change. log [t, k] -> [t]."""
     came = np.empty(log.shape, np.int64)
     score = log[0].copy()
     own = np.arange(log.shape[1])
     for t in range(1, len(log)):
+        if t % 2000 == 0:
+            report.check()
         best = int(score.argmax())
         change = score[best] - SWITCH_COST > score
         came[t] = np.where(change, best, own)

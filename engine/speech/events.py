@@ -46,7 +46,7 @@ class EventRule:
     shift: tuple[float, float] = (-2.0, 3.0)
 
 
-CLOSURE = EventRule(per_second=1.4)
+CLOSURE = EventRule(per_second=1.4, early=0.01)
 LABIODENTAL = EventRule(
     prior=0.02, enter=0.02, leave=0.07, early=0.01, shortest=0.04, longest=0.08, threshold=0.1, per_second=1.1
 )  # weak sounds: a lip that brushes the teeth once too often is seen less than one that misses f and v
@@ -56,9 +56,10 @@ HELD_S = 0.12  # a longer run is a held sound (a long m) or a long doubt (a fina
 SHORT, HELD = (0.97, 0.999), (0.991, 0.999)  # median probabilities from which a run is kept in part, and whole
 ANCHOR = 0.33  # where in its run a shorter drawing lies: 0 at the run's beginning, 1 at its end
 GAP_BELOW = 2.5  # 11 dB
-GAP_LONGEST, GAP_SHARE, GAP_AHEAD_S = 20, 0.6, 0.05  # frames looked back, the part of them taken, at most so long
+GAP_LONGEST, GAP_SHARE, GAP_AHEAD_S = 20, 0.6, 0.04  # frames looked back, the part of them taken, at most so long
 ONSET = 0.07  # least probability of a closure that a phrase begins with
-ONSET_BEFORE, ONSET_AFTER, ONSET_AHEAD_S = 8, 5, 0.07  # frames around a phrase's first; how far ahead it is drawn
+ONSET_LONGEST = 12  # frames that a phrase's first closure may be lengthened by
+ONSET_BEFORE, ONSET_AFTER, ONSET_AHEAD_S = 8, 5, 0.06  # frames around a phrase's first; how far ahead it is drawn
 RIVAL_FRAMES = 3  # events are drawn a little ahead of what was heard
 BITE_GAIN = 2.0  # the labiodental head is the shyer of the two: 0.4 of it outweighs 0.8 of a closure
 CALIBRATE_S = 3.0  # a clip with this much speech moves half of the way to the usual rate
@@ -192,10 +193,24 @@ def at_onsets(
         near = p[max(0, frame - ONSET_BEFORE) : frame + ONSET_AFTER]
         start = frame / RATE_HZ - ONSET_AHEAD_S
         end = start + rule.longest
-        taken = any(a < end + rule.gap and b > start - rule.gap for a, b in events)
-        if len(near) and float(near.max()) >= ONSET and not taken:
+        first = [i for i, (a, b) in enumerate(out) if a < end + rule.gap and b > start - rule.gap]
+        if first:
+            out[first[0]] = _to_release(out[first[0]], p, rule)
+        elif len(near) and float(near.max()) >= ONSET:
             out.append((max(start, 0.0), max(end, 0.01)))
     return sorted(out)
+
+
+def _to_release(event: Interval, p: np.ndarray, rule: EventRule) -> Interval:
+    """An event that lasts as long as the net still hears it: a phrase's first m ends with its murmur."""
+    a, b = (round((t + rule.early) * RATE_HZ) for t in event)
+    inside = p[max(a, 0) : b + 1]
+    if not len(inside):
+        return event
+    last, least = b, 0.5 * float(inside.max())
+    while last + 1 < len(p) and p[last + 1] >= least and last - b < ONSET_LONGEST:
+        last += 1
+    return event[0], max(event[1], last / RATE_HZ - rule.early)
 
 
 def _between(x: float, low: float, high: float) -> float:

@@ -28,5 +28,5 @@ def listen(
         known = heard if heard.phones is not None else load_encoder()(audio, report)
         speech, _ = with_transcript(speech, known, audio, transcript, language, report)
     else:
-        speech = replace(speech, cues=free_cues(heard, speech.articulation))
+        speech = replace(speech, cues=free_cues(heard, speech.articulation, report=report))
     return speech if cues is None else with_cues(speech, cues)

@@ -65,6 +65,7 @@ def lipsync_of_manifest(
     motion: str = "direct",
     speech: Sequence[str] = ("default",),
     compare: bool = False,
+    transcripts: bool = False,
 ) -> dict[str, Any]:
     """Lip sync of the voices of one or several manifest.jsonl; keys as in docs/design.md (`measure lipsync`).
 
@@ -74,7 +75,8 @@ def lipsync_of_manifest(
     bad. speakers: the mesh figures of each. checked: the mesh figures on labels that a person has checked. With
     `compare`, pocketsphinx's free phones on the same clips under "pocketsphinx" (None where it is missing).
 
-    clips: only the first so many of each manifest. speech: an encoder for all manifests, or one for each.
+    clips: only the first so many of each manifest. speech: an encoder for all manifests, or one for each. transcripts:
+    the words of the manifest are known to the engine, as with `speak --transcript`.
     """
     from engine.measure.lipsync_checked import with_checks
 
@@ -84,7 +86,7 @@ def lipsync_of_manifest(
     names = list(speech) * (len(manifests) if len(speech) == 1 else 1)
     jobs = [(r, name) for m, name in zip(manifests, names, strict=True) for r in read_manifest(m)[:clips]]
     references = [r for r, _ in jobs]
-    performer = _Performer(fps, motion, {r.file: name for r, name in jobs}, report, 3 * len(jobs))
+    performer = _Performer(fps, motion, {r.file: name for r, name in jobs}, transcripts, report, 3 * len(jobs))
     articulation = score(references, performer.articulation)
     mesh = score(references, tracks := _Kept(performer.face))
     labels = score(references, performer.labels_face)
@@ -103,6 +105,7 @@ def lipsync_of_manifest(
         "fps": str(fps),
         "motion": motion,
         "speech": list(speech),
+        "transcripts": transcripts,
     }
 
 
@@ -120,10 +123,13 @@ class _Kept:
 class _Performer:
     """Clips to tracks: articulation, the face that it moves, and the face that the labels move."""
 
-    def __init__(self, fps: object, motion: str, encoders: Mapping[Path, str], report: Reporter, total: int):
+    def __init__(
+        self, fps: object, motion: str, encoders: Mapping[Path, str], transcripts: bool, report: Reporter, total: int
+    ):
         from engine.head.library import load_head
 
         self.fps, self.motion, self.encoders, self.report = fps, motion, encoders, report
+        self.transcripts = transcripts
         self.head, self.total, self.done = load_head(), total, 0
         self.heard: dict[Path, Speech] = {}
 
@@ -135,10 +141,13 @@ class _Performer:
         return read_audio(reference.file)
 
     def articulation(self, reference: Reference) -> Track:
-        from engine.speech.encode import encode
+        from engine.speech.listen import listen
 
         audio = self._step(reference)
-        self.heard[reference.file] = speech = encode(audio, self.encoders[reference.file])
+        text, language = (
+            (reference.transcript or None, reference.language or None) if self.transcripts else (None, None)
+        )
+        self.heard[reference.file] = speech = listen(audio, self.encoders[reference.file], text, language)
         channels = {name: speech.articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
         return track_of_articulation(speech.times, channels)
 

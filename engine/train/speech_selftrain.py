@@ -22,7 +22,7 @@ from engine.speech.embedded import event_probabilities, run_chunked
 from engine.speech.frontend import normalise
 from engine.speech.net import EVENTS, ArticulationNet, prior_array
 from engine.speech.pronounce import voice_of, words_of
-from engine.speech.transcript import GOOD_WORD, fit_of, word_scores
+from engine.speech.transcript import word_scores
 from engine.train.speech_augment import warp
 from engine.train.speech_data import (
     LABELS,
@@ -36,6 +36,7 @@ from engine.train.speech_data import (
 
 WARPS = (0.94, 1.0, 1.06)
 CONFIDENCE = 0.6  # of the mean of the views: |2 p - 1| of an event, p of a phone class
+GOOD_WORD, SAID = -1.3, 0.38  # mean score of a word that was said; share of such words in a text that fits
 
 
 def own_labels(net: ArticulationNet, mel: np.ndarray) -> np.ndarray:
@@ -89,9 +90,9 @@ def aligned_labels(net: ArticulationNet, mel: np.ndarray, language: str, text: s
     except BadInput:  # nothing that can be said
         return own
     found = align(words, fine if fine.shape[1] else phones, events[:, 0])
-    if not fit_of(found, words, voice).fits:
-        return own
     scores = word_scores(found, len(words))
+    if np.isfinite(scores).mean() * (scores > GOOD_WORD).mean() < SAID:
+        return own
     placed = label_rows(tuple((s.phone, s.start, s.end) for s in found), len(own))
     for s in found:
         if s.index == OTHER or (s.index >= 0 and scores[s.index] < GOOD_WORD):

@@ -112,9 +112,12 @@ def russian(folder: Path) -> Iterator[Recording]:
     from engine.studio.speech_corpus.recorded import festvox_ru
 
     root = fetched("festvox-ru", folder) / "usr/share/festival/voices/russian/msu_ru_nsh_clunits"
+    lines = (root / "etc/txt.done.data").read_text(encoding="utf-8", errors="replace").splitlines()
+    texts = {m[1]: m[2].replace("+", "") for line in lines if (m := re.match(r'\(\s*(\S+)\s+"(.*)"\s*\)', line))}
     for i, clip in enumerate(festvox_ru(root)):
-        if i % _RUSSIAN_STEP == 0:
-            yield Recording(f"ru_{i + 1:04d}", clip.samples, "", clip.segments, "ru")
+        if i % _RUSSIAN_STEP == 0:  # + marks the stress in the package's texts
+            name = f"ru_{i + 1:04d}"
+            yield Recording(name, clip.samples, texts.get(name, ""), clip.segments, "ru")
 
 
 def alsa(folder: Path) -> Iterator[Recording]:

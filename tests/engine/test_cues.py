@@ -377,3 +377,53 @@ def test_the_cues_job_writes_and_lists(tmp_path, two):
     listed = jobs.cues({"source": str(tmp_path / "t.npz")})
     written = jobs.cues({"source": str(tmp_path / "t.npz"), "out": str(tmp_path / "c.TextGrid")})
     assert listed["count"] == written["count"] == len(cue_files.read_cues(tmp_path / "c.TextGrid")) > 20
+
+
+def soliloquy(*args, rc=0):
+    """The command as a person runs it, in this process: (exit code, stdout)."""
+    from typer.testing import CliRunner
+
+    from engine.cli import app
+    from engine.core.errors import SoliloquyError
+
+    run = CliRunner().invoke(app, [str(a) for a in args])
+    if rc:
+        assert isinstance(run.exception, SoliloquyError), run.output
+        return str(run.exception)
+    assert run.exit_code == 0, run.exception
+    return run.stdout
+
+
+def test_the_command_line_lists_writes_and_reads_cues(wav, tmp_path):
+    import json
+
+    take, edited = tmp_path / "a.npz", tmp_path / "c.csv"
+    soliloquy(
+        "speak", wav, "--out", take, "--fps", 12, "--transcript", "Oh, you came back! I was so worried about you."
+    )
+    rows = json.loads(soliloquy("cues", take, "--json"))["cues"]
+    soliloquy("cues", take, "--out", edited)
+    assert len(edited.read_text(encoding="utf-8").splitlines()) == len(rows) + 1
+    said = [r[0] for r in rows if r[0] != "_"]
+    assert said[:3] == ["oʊ", "j", "uː"] or said[:3] == [
+        "oʊ",
+        "j",
+        "u",
+    ]  # "Oh, you": the words, not only what was heard
+    soliloquy("speak", wav, "--out", tmp_path / "b.npz", "--fps", 12, "--cues", edited, "--into", take, "--to", 1.0)
+    a, b = read_take(take), read_take(tmp_path / "b.npz")
+    assert np.array_equal(a.arkit[a.times > 1.0], b.arkit[a.times > 1.0])
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        (["train", "adapter"], "--encoder FOLDER"),
+        (["train", "adapter", "--encoder", "/nowhere"], "no such speech encoder"),
+        (["train", "speech"], "needs OUT"),
+        (["train", "speech", "x.safetensors"], "needs --work FOLDER"),
+        (["cues", "none.npz"], "no such file"),
+    ],
+)
+def test_commands_that_lack_something_say_so(line, words):
+    assert words in soliloquy(*line, rc=1)

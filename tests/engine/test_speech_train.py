@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.core.errors import BadFile, BadInput
+from engine.core.errors import BadFile, BadInput, Missing
 from engine.core.files import read_json
 from engine.core.phones import class_names
+from engine.core.progress import Reporter
 from engine.speech.frontend import FLOOR, log_mel, normalise_running
 from engine.speech.net import EVENTS, NetConfig, load_net
 from engine.studio.sample import LINES, speak_sample
@@ -233,3 +234,17 @@ def test_a_chain_in_small_trains_each_stage_once(store, tmp_path, monkeypatch):
     before = checkpoint.stat().st_mtime_ns
     assert speech_chain.train_stage("next", tmp_path, 0, made) == checkpoint
     assert checkpoint.stat().st_mtime_ns == before
+
+
+def test_the_corpus_without_recordings_says_what_is_missing(tmp_path, monkeypatch):
+    def nowhere(name, root):
+        raise Missing(f"{name} is not here")
+
+    monkeypatch.setattr(speech_chain, "fetch", lambda root, report: ["festvox-ru"])
+    monkeypatch.setattr(speech_chain, "recordings", nowhere)
+    monkeypatch.setattr(speech_chain, "BESIDE_MINUTES", 0.1)
+    warnings = []
+    made = speech_chain.corpus(tmp_path, hours=0.008, report=Reporter(warn=warnings.append))
+    assert len(made.synthesised) == speech_chain.SHARDS and not made.unlabelled and made.russian is None
+    assert any("festvox-ru" in w for w in warnings)
+    assert read_json(tmp_path / "corpus.json")["known"] == 0 and Store([made.beside]).voices

@@ -279,6 +279,26 @@ def test_pocketsphinx_places_words_that_its_dictionary_lacks(english):
     assert np.median(near) <= 0.04
 
 
+@pytest.mark.skipif(not align_english.available(), reason="pocketsphinx is not installed (extra: transcript)")
+def test_long_english_is_aligned_in_pieces(english, monkeypatch):
+    audio, truth, heard, _ = english
+    monkeypatch.setattr(transcript, "PIECE_S", 1.5)
+    segments, fit = transcript.place(audio, heard, TEXT, "en-us")
+    own = al.align(words_of(TEXT, "en-us"), heard.phones, heard.events["closure"])
+    assert len(transcript._pieces(own, audio.duration)) > 2 and fit.aligner == "pocketsphinx"
+    placed = starts_of([(s.phone, s.start, s.end) for s in segments])
+    near = np.abs(placed[:, None] - starts_of(truth)[None]).min(0)
+    assert np.median(near) <= 0.04 and all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(segments))
+
+
+def test_a_cancel_is_heard_while_aligning(english):
+    from engine.core.errors import Cancelled
+
+    audio, _, heard, _ = english
+    with pytest.raises(Cancelled):
+        transcript.place(audio, heard, TEXT, "en-us", Reporter(cancelled=lambda: True))
+
+
 def test_arpabet_of_espeaks_english():
     assert align_english.arpabet(("h", "ə", "l", "oʊ")) == "HH AH L OW"
     assert align_english.arpabet(("tʃ", "ɑːɹ", "ɾ", "ɚ")) == "CH AA R T ER" and align_english.arpabet(("ʘ",)) == ""
@@ -325,7 +345,7 @@ def test_the_bar_with_a_transcript_in_english():
         assert right["closure"] >= 0.95 and right["false_closure"] <= 0.02, right
     else:
         assert right["closure"] >= 0.90 and right["false_closure"] <= 0.02, right
-    assert other["closure"] < 0.92 and other["closure"] < right["closure"] - 0.03, other
+    assert other["closure"] < 0.95 and other["closure"] < right["closure"] - 0.02, other
 
 
 @pytest.mark.slow
