@@ -14,11 +14,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from head_sheet import EMOTIONS, VISEMES, both_sides, units
+from head_sheet import both_sides, oculus, units
 
 from engine.avatar.bind import bind
 from engine.avatar.library import load_avatar
+from engine.controls.emotions import prototypes
 from engine.core.anatomy import Head
+from engine.core.names import EMOTIONS
 from engine.core.splats import Avatar, Camera
 from engine.core.units import linear_to_srgb
 from engine.head import evaluate
@@ -31,15 +33,15 @@ SHAPES = {
     "blink": {"eyeBlink": 1.0},
     "jawOpen": {"jawOpen": 1.0},
     "smile": {"mouthSmile": 1.0, "cheekSquint": 0.6, "mouthUpperUp": 0.3},
-    **VISEMES,
+    **oculus(),
 }
-DEFAULT = ("neutral", "blink", "jawOpen", "smile", "happy", "angry", "surprised", "sad", "aa", "oo", "fv")
+DEFAULT = ("neutral", "blink", "jawOpen", "smile", "happy", "angry", "surprised", "sad", "aa", "ou", "FF")
 
 
 def posed(head: Head, name: str) -> np.ndarray:
     """Vertices [v, 3] of a shape mixture or an emotion."""
-    weights = both_sides(SHAPES[name]) if name in SHAPES else units(EMOTIONS[name])
-    return evaluate.vertices(head, *weights)[0]
+    arkit, extra = both_sides(SHAPES[name]) if name in SHAPES else units(prototypes()[EMOTIONS.index(name)])
+    return evaluate.vertices(head, arkit[None], extra[None])[0]
 
 
 def views(head: Head, size: int) -> dict[str, Camera]:
