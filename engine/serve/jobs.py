@@ -56,8 +56,8 @@ class Noting(Reporter):
 
 
 def head(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """{"head", "identity": {parameter: value} or none} -> the head's arrays (engine axes, metres), materials and joints,
-    for a client to build."""
+    """{"head", "identity": {parameter: value} or none} -> the head's arrays (engine axes, metres), materials, joints
+    and correctives, for a client to build."""
     import numpy as np
 
     from engine.head import zones
