@@ -52,13 +52,14 @@ def test_faces_are_plausible(corpus):
 
 
 # Words that name an emotion or a part of the face; a situation does without them.
-NAMING = set(
-    ["happy", "sad", "angry", "afraid", "scared", "surprised", "disgusted", "furious", "joyful", "terrified", "miserable", "embarrassed", "ashamed", "proud", "jealous", "smiles", "smiling", "grin", "grins", "frown", "frowns", "eyebrow", "eyebrows", "brow", "brows", "eyelid", "eyelids"]
+NAMING = re.compile(
+    r"\b(happy|sad|angry|afraid|scared|surprised|disgusted|furious|joyful|terrified|miserable|embarrassed|ashamed|proud|"
+    r"jealous|smil(e|es|ing)|grins?|frowns?|eyebrows?|brows?|eyelids?)\b"
 )
 
 
 def test_situations_name_no_emotion(corpus):
-    told = [e.text for e in corpus if e.kind == "situation" and NAMING & set(re.findall(r"[a-z]+", e.text.lower()))]
+    told = [e.text for e in corpus if e.kind == "situation" and NAMING.search(e.text.lower())]
     assert len(told) <= 0.01 * sum(e.kind == "situation" for e in corpus), told
 
 

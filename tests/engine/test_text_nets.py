@@ -32,7 +32,7 @@ def test_the_small_net_is_small_and_knows_the_families():
 
 
 def test_numpy_and_torch_twins_agree(tmp_path):
-    """Same classes and AUs from the checkpoint as from the trained net; 8-bit vectors cost up to 1 % of a probability."""
+    """Same classes and AUs from the checkpoint as from the trained net; 8-bit vectors cost up to .01 of probability."""
     torch.manual_seed(1)
     words = ["dog", "house", "left", "someone", "the"]
     model = TorchSmall(len(words), len(family_names())).eval()

@@ -173,6 +173,7 @@ def _pairs(row: list[Token], numbers: list[int], used: set[int]) -> list[Match]:
         own = [a for a in acts if a.clause == part.clause]
         hit = _nearest(part, own, [own.index(acts[i]) for i in taken if acts[i] in own])
         act: _Found | None = None
+        action: Action | None = None
         if hit:
             act, action = own[hit[0]], hit[1]
             taken.add(acts.index(act))
