@@ -39,8 +39,8 @@ HOURS, SHARDS, VARIANTS = 3.0, 2, 3  # of synthesised speech; each clip in three
 RUSSIAN_VARIANTS, PROMPT_VARIANTS, BESIDE_MINUTES = 2, 1, 15.0
 SYNTHESISED = {"espeak": 0.30, "flite": 0.30, "festival": 0.40}
 SHARES = {
-    "espeak": 0.07, "flite": 0.08, "festival": 0.17, "festvox_ru": 0.10, "prompts_en": 0.07, "prompts_es": 0.06,
-    "prompts_fr": 0.06, "prompts_it": 0.06, "prompts_ru": 0.05, "volunteers": 0.27, "alsa": 0.01,
+    "espeak": 0.09, "flite": 0.10, "festival": 0.19, "festvox_ru": 0.11, "prompts_en": 0.08, "prompts_es": 0.07,
+    "prompts_fr": 0.07, "prompts_it": 0.07, "prompts_ru": 0.06, "volunteers": 0.15, "alsa": 0.01,
 }  # fmt: skip
 _TEXTS = Path(__file__).parent / "voices.json"
 
@@ -49,7 +49,8 @@ _TEXTS = Path(__file__).parent / "voices.json"
 class Stage:
     """One training run of the chain. name: of its folder and checkpoint in WORK. after: the stage that labels the
     prompts and whose weights it begins with ("" for the first). steps, rate: as `Plan`. without: voices it must not
-    hear. labels: the stage whose labels of the prompts it shares ("": its own, by the stage before)."""
+    hear. labels: the stage whose labels it shares ("": its own). teacher: the stage whose net makes them ("": the one
+    before)."""
 
     name: str
     after: str
@@ -58,6 +59,7 @@ class Stage:
     without: tuple[str, ...] = ()
     causal: bool = False
     labels: str = ""
+    teacher: str = ""
 
 
 ENGLISH = "allison"
@@ -66,14 +68,16 @@ STAGES = (
     Stage("base", "", 3500, 2.2e-3),
     Stage("ru1", "base", 900, 1.6e-3, _UNSEEN["ru"]),
     Stage("ru2", "ru1", 1400, 1.4e-3, _UNSEEN["ru"]),
-    Stage("ru3", "ru2", 1500, 1.3e-3, _UNSEEN["ru"], False, "ru2"),
-    Stage("loso_ru", "ru3", 5000, 1.3e-3, _UNSEEN["ru"]),
+    Stage("ru3", "ru2", 1500, 1.3e-3, _UNSEEN["ru"], labels="ru2"),
+    Stage("ru4", "ru3", 5000, 1.3e-3, _UNSEEN["ru"]),
+    Stage("loso_ru", "ru4", 1500, 1.0e-3, _UNSEEN["ru"], labels="ru4"),
     Stage("en1", "base", 900, 1.6e-3, _UNSEEN["en"]),
     Stage("en2", "en1", 1700, 1.5e-3, _UNSEEN["en"]),
     Stage("en3", "en2", 1000, 1.2e-3, _UNSEEN["en"]),
-    Stage("loso_en", "en3", 4000, 1.3e-3, _UNSEEN["en"]),
-    Stage("shipped", "loso_en", 6000, 1.3e-3),
-    Stage("causal", "shipped", 4000, 2.0e-3, (), True, "shipped"),
+    Stage("en4", "en3", 4000, 1.3e-3, _UNSEEN["en"]),
+    Stage("loso_en", "en3", 1500, 1.0e-3, _UNSEEN["en"], labels="en4"),
+    Stage("shipped", "loso_en", 3500, 1.2e-3, teacher="en4"),
+    Stage("causal", "shipped", 2000, 2.0e-3, (), True, "shipped"),
 )
 _BY_NAME = {stage.name: stage for stage in STAGES}
 
@@ -194,7 +198,8 @@ def train_stage(name: str, work: Path, seed: int = 0, made: Corpus | None = None
         for store in made.unlabelled:
             labels = work / (stage.labels or name) / f"labels_{store.name}"
             if not (labels / "labels.u8").exists():
-                relabel(store, labels, load_net(last)[0], made.known, stage.without, report)
+                teacher = train_stage(stage.teacher, work, seed, made, report) if stage.teacher else last
+                relabel(store, labels, load_net(teacher)[0], made.known, stage.without, report)
             stores.append((store, labels))
     plan = Plan(stage.steps, seed, stage.rate, tuple(shares.items()), stage.without, stage.causal)
     result = train_speech(checkpoint, work / name, plan, stores, last, made.beside, report)

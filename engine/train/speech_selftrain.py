@@ -35,6 +35,7 @@ from engine.train.speech_data import (
 )
 
 WARPS = (0.94, 1.0, 1.06)
+ALIGNED_WEIGHT = 200  # of rows placed by a net: their events count, their channels do not (speech_recipe.CHANNEL_TRUST)
 CONFIDENCE = 0.6  # of the mean of the views: |2 p - 1| of an event, p of a phone class
 GOOD_WORD, SAID = -1.3, 0.38  # mean score of a word that was said; share of such words in a text that fits
 
@@ -94,6 +95,7 @@ def aligned_labels(net: ArticulationNet, mel: np.ndarray, language: str, text: s
     if np.isfinite(scores).mean() * (scores > GOOD_WORD).mean() < SAID:
         return own
     placed = label_rows(tuple((s.phone, s.start, s.end) for s in found), len(own))
+    placed[:, LABELS.index("weight")] = ALIGNED_WEIGHT
     for s in found:
         if s.index == OTHER or (s.index >= 0 and scores[s.index] < GOOD_WORD):
             a, b = round(s.start * 100), round(s.end * 100)
