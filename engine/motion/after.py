@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Set
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ Sampler = Callable[[np.ndarray], ControlTrack]
 def obeyed(track: ControlTrack, supports: Set[str]) -> ControlTrack:
     """The track with the controls outside `supports` (⊆ CONTROLS) at rest."""
     zero = np.zeros_like
-    changes: dict[str, np.ndarray] = {}
+    changes: dict[str, Any] = {}
     if "labels" not in supports:
         changes["emotion"] = zero(track.emotion)
     if "intensity" not in supports:

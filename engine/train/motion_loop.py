@@ -26,6 +26,8 @@ class VertexLoss(nn.Module):
 
     def __init__(self, head: Head, basis: Basis):
         super().__init__()
+        self.lips: Tensor
+        self.upper: Tensor
         for name, mask in (("lips", "lips"), ("upper", "upper_face")):
             self.register_buffer(name, torch.from_numpy(region_metric(head, basis, mask)))
 

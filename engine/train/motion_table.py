@@ -112,8 +112,8 @@ def held_out(clips: int, head: Head, split: str = "test") -> Iterator[act.Perfor
 def errors(truth: Face, seen: Face, head: Head) -> dict[str, float]:
     """ERRORS of one clip; rows beyond the shorter of the two are left out."""
     rows = min(len(truth[0]), len(seen[0]))
-    meshes = [vertices(head, arkit[:rows], extra[:rows]) for arkit, extra in (seen, truth)]
-    result = mesh_errors(*meshes, head)
+    predicted, wanted = (vertices(head, arkit[:rows], extra[:rows]) for arkit, extra in (seen, truth))
+    result = mesh_errors(predicted, wanted, head)
     return {name: result[name] for name in ERRORS}
 
 

@@ -112,7 +112,9 @@ def train(
             for name, parameter in named.items():
                 parameter.copy_(torch.from_numpy(start[name].astype(np.float32)))
     low = [p for layer in layers.values() for p in (layer.a, layer.b)]
-    groups = [{"params": [*family.parameters(), *au.parameters()], "rate": HEAD_RATE * (5 if frozen else 1)}]
+    groups: list[dict[str, Any]] = [
+        {"params": [*family.parameters(), *au.parameters()], "rate": HEAD_RATE * (5 if frozen else 1)}
+    ]
     groups += [{"params": low, "rate": RATE}] if low else []
     optimiser = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.01)
     history: list[dict[str, float]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,7 @@ def _shipped() -> bool:
     return any(entry.name == "small" for entry in list_assets("text"))
 
 
-def recognise(text: str, mode: str = "auto", encoder: Any | None = None, hidden: Sequence[Words] = ()) -> Recognition:
+def recognise(text: str, mode: str = "auto", encoder: Any | None = None, hidden: Collection[Words] = ()) -> Recognition:
     """AUs that a direction asks for.
 
     mode: "rules" alone; "small" adds the bundled net where rules do not reach; "auto" is "small" if that net is

@@ -38,6 +38,7 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
+        self.slopes: Tensor
         self.heads = heads
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.leave = nn.Linear(width, 3 * width), nn.Linear(width, width)
@@ -83,6 +84,7 @@ class EFaceFormer(nn.Module):
 
     def __init__(self, size: int, width: int = 96, heads: int = 4, layers: int = 2):
         super().__init__()
+        self.place: Tensor
         self.size = size
         self.hear = nn.Sequential(
             nn.Conv1d(INPUT, width, 2 * AHEAD + 2, stride=2), nn.GELU(), nn.Conv1d(width, width, 1)
@@ -121,6 +123,7 @@ class EFaceFormer(nn.Module):
         for i in range(told.shape[1]):
             x = self.enter(last) + told[:, i : i + 1] + self.place[memory.count % PERIOD]
             for j, layer in enumerate(self.layers):
+                assert isinstance(layer, Layer)
                 x, memory.keys[j], memory.values[j] = layer.step(x, memory.keys[j], memory.values[j])
             last = self.leave(torch.cat([x, told[:, i : i + 1]], -1))
             out.append(last)

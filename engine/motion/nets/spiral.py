@@ -85,6 +85,7 @@ class SpiralConv(nn.Module):
 
     def __init__(self, spiral: np.ndarray, inputs: int, outputs: int):
         super().__init__()
+        self.spiral: Tensor
         self.register_buffer("spiral", torch.from_numpy(spiral.astype(np.int64)), persistent=False)
         self.mix = nn.Linear(inputs * spiral.shape[1], outputs)
 
@@ -97,6 +98,8 @@ class Pool(nn.Module):
 
     def __init__(self, table: tuple[np.ndarray, np.ndarray]):
         super().__init__()
+        self.index: Tensor
+        self.weight: Tensor
         self.register_buffer("index", torch.from_numpy(table[0].astype(np.int64)), persistent=False)
         self.register_buffer("weight", torch.from_numpy(table[1]), persistent=False)
 

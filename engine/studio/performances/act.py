@@ -128,8 +128,8 @@ def _varied(segments: tuple[Segment, ...], rows: int, rng: np.random.Generator) 
     labels = event_labels(segments, round(rows * LABEL_HZ / RATE_HZ))
     for column, name in ((0, "lip_close"), (1, "labiodental")):
         found = []
-        for a, b in runs(labels[:, column] > 0):
-            start, end = a / LABEL_HZ - EARLY_S + rng.normal(0, 0.006), b / LABEL_HZ - EARLY_S
+        for first, last in runs(labels[:, column] > 0):
+            start, end = first / LABEL_HZ - EARLY_S + rng.normal(0, 0.006), last / LABEL_HZ - EARLY_S
             if end - start < _CLOSED_S[0]:
                 start = end - rng.uniform(*_CLOSED_S)
             found.append((start, end))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.control import Controls, Layer, Prompt
+from engine.core.control import Controls, Keys, Layer, Prompt
 from engine.core.names import AUS, EMOTIONS, SIDES
 from engine.studio.performances.people import SPLITS, Person
 from engine.studio.speech_corpus import sentences
@@ -84,8 +84,8 @@ def _labels(script: Script, starts: np.ndarray, duration: float, rng: np.random.
             row += [(begin, held[1] if held is not None and held[0] == line.feeling else 0.0)]
         row += [(float(start), line.intensity)]
         held = (line.feeling, line.intensity)
-    last = keys[held[0]]
-    if rng.random() < 0.4:  # it fades after the last word
+    if held is not None and rng.random() < 0.4:  # it fades after the last word
+        last = keys[held[0]]
         end = duration - 0.15
         if end - 0.3 > last[-1][0]:
             last += [(end - 0.3, held[1]), (duration, held[1] * rng.uniform(0.1, 0.5))]
@@ -101,7 +101,7 @@ def _mix(script: Script, starts: np.ndarray, duration: float, rng: np.random.Gen
     first, second = rng.choice(FELT, 2, replace=False)
     share = float(rng.uniform(0.3, 0.7))
     level = script.lines[0].intensity
-    emotions = {str(first): ((0.0, share * level),), str(second): ((0.0, (1 - share) * level),)}
+    emotions: dict[str, Keys] = {str(first): ((0.0, share * level),), str(second): ((0.0, (1 - share) * level),)}
     return Controls(emotions=emotions, layers=life, seed=script.seed)
 
 
