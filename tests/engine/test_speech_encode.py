@@ -139,7 +139,7 @@ def test_unknown_encoders_say_so(tmp_path):
 def test_the_shipped_checkpoint_is_small_and_registered():
     entry = registry.find("default", "speech")
     path = registry.resolve("default", "speech")
-    assert path.stat().st_size < 5_000_000 and entry.interface == "speech-1" and entry.licence
+    assert path.stat().st_size < 5_000_000 and entry.interface == "v1" and entry.licence
 
 
 # Speech
