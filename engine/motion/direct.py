@@ -30,6 +30,7 @@ JAW = 0.62
 BITE_JAW = 0.045  # where lowerLipToTeeth brings the lip nearest to the incisors
 ROUND = {"mouthPucker": 0.75, "mouthFunnel": 0.18}
 FUNNEL = {"mouthFunnel": 0.70, "mouthPucker": 0.15}
+ROUND_CLOSE = 0.08  # mouthClose of rounded lips: they leave a small hole, while the shapes above alone part them
 SPREAD = {"mouthStretchLeft": 0.28, "mouthStretchRight": 0.28, "mouthSmileLeft": 0.14, "mouthSmileRight": 0.14}
 UPPER = {"mouthUpperUpLeft": 0.50, "mouthUpperUpRight": 0.50}
 LOWER = {"mouthLowerDownLeft": 0.55, "mouthLowerDownRight": 0.55}
@@ -72,7 +73,8 @@ def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np
     jaw = JAW * channel["jaw_open"] * (1.0 - 0.65 * close)
     jaw = jaw * (1.0 - bite) + BITE_JAW * bite
     arkit[:, ARKIT_INDEX["jawOpen"]] = jaw
-    arkit[:, ARKIT_INDEX["mouthClose"]] = jaw * close
+    pursed = ROUND_CLOSE * np.maximum(channel["round"], channel["funnel"]) * free
+    arkit[:, ARKIT_INDEX["mouthClose"]] = np.minimum(jaw * close + pursed, jaw + 0.02)
     add(ROUND, channel["round"] * (1.0 - 0.5 * close) * (1.0 - 0.8 * bite))
     add(FUNNEL, channel["funnel"] * free)
     add(SPREAD, channel["spread"] * (1.0 - 0.6 * np.maximum(close, bite)) * (1.0 - channel["round"]))
