@@ -76,7 +76,7 @@ def coded(x: np.ndarray, bits: int = 16_000) -> np.ndarray:
         for packet in (*stream.encode(frame), *stream.encode(None)):
             out.mux(packet)
     buffer.seek(0)
-    with av.open(buffer, format="mp3") as source:
+    with av.open(buffer, "r", format="mp3") as source:
         back = np.concatenate([f.to_ndarray().reshape(-1) for f in source.decode(audio=0)]).astype(np.float32)
     back = back / 32768 if np.abs(back).max() > 4 else back
     ahead = x[: RATE * 4]
