@@ -17,7 +17,6 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -165,7 +164,7 @@ def build(out: str | Path, packages: str | Path, only: tuple[str, ...] = (), rep
         raise BadInput(f"no test speaker is called {', '.join(sorted(unknown))}; there are: {', '.join(SPEAKERS)}")
     result = {}
     for name in only or tuple(SPEAKERS):
-        rows: list[dict[str, Any]] = []
+        rows: list[dict] = []
         folder = Path(out) / name
         folder.mkdir(parents=True, exist_ok=True)
         for recording in SPEAKERS[name](Path(packages)):
