@@ -3,8 +3,8 @@
     python -m engine.train.text_gate CHECKPOINT.safetensors --sentences HELD.json [--encoder minilm]
 
 HELD.json: {"asks": [...], "nothing": [...]}, texts that the net was not trained on. The threshold is the smallest that
-accepts at most --accept of the held-out "nothing"; the encoder wants 0.8 %, for it has read too many sentences of their
-kind to be as unsure of them as of a stranger's (measuring set: bar 5 %).
+accepts at most --accept of the held-out "nothing". The encoder's head wants 0.8 %: it has read sentences of their kind
+and is surer of them than of a stranger's (the bar on the measuring set is 5 %).
 """
 
 from __future__ import annotations
