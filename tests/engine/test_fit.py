@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -135,11 +136,13 @@ def test_in_span_motion_comes_back_and_fast(head):
     arkit, extra, pose, shift = performance(250)
     verts = evaluate.vertices(head, arkit, extra, pose, shift)
     fit_sequence(head, verts[:3])  # compiles
+    start = time.process_time()
     fit = fit_sequence(head, verts)
+    worked = time.process_time() - start
     figures = fit.figures(head)
     assert figures["error_mm"]["max"] <= 0.1 and figures["frames"] == 250
-    # The bar is 2 s on two cores; a machine that runs other tests beside is given three times that.
-    assert fit.seconds < 6
+    # The bar is 2 s on two cores, so 4 s of work: the wall's clock tells more of what else a machine runs.
+    assert worked < 4
     mine = channels(head, fit.weights)
     close, jaw = ARKIT_INDEX["mouthClose"], ARKIT_INDEX["jawOpen"]
     look = [i for i, name in enumerate(ARKIT) if name.startswith("eyeLook")]
