@@ -66,6 +66,7 @@ def fit(
 
 
 def save(path: Path, net: S2GNet, basis: Basis, head: Head, config: dict[str, Any] | None = None) -> None:
+    """Write the checkpoint (engine.motion.nets.file)."""
     tensors = {name: value.detach().numpy() for name, value in net.state_dict().items()}
     header = {
         "system": NAME, "config": config or CONFIG, "supports": sorted(EmoTalk3D.supports), "interface": "v1",
@@ -75,6 +76,7 @@ def save(path: Path, net: S2GNet, basis: Basis, head: Head, config: dict[str, An
 
 
 def main() -> None:
+    """The command at the module's head."""
     from engine.console import reporting
     from engine.head.library import load_head
     from engine.train.curves import draw_log

@@ -55,6 +55,7 @@ class Plan:
 
 
 def rate_at(step: int, plan: Plan) -> float:
+    """The learning rate of a step (see Plan)."""
     warm = max(1, round(0.03 * plan.steps))
     if step < warm:
         return plan.rate * (step + 1) / warm

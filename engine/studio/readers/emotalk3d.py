@@ -31,6 +31,7 @@ def accepts(folder: Path) -> bool:
 
 
 def recordings(folder: Path) -> list[Recording]:
+    """The set's recordings; motions are read when asked for. Raises BadFile and BadInput for what does not fit."""
     out = []
     for sub in _folders(folder):
         meshes = sorted((sub / "mesh").glob("*.obj"))

@@ -29,6 +29,7 @@ def plain(stem: str) -> str:
 
 
 def recordings(folder: Path) -> list[Recording]:
+    """The set's recordings; motions are read when asked for. Raises BadFile and BadInput for what does not fit."""
     paths = sorted((folder / "vertices_npy").glob("*.npy"))
     neutral = templates(folder, {subject_of(plain(p.stem)) for p in paths})
     out = []

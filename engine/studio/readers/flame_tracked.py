@@ -53,6 +53,7 @@ def labels(name: str) -> tuple[str, float, str]:
 
 
 def recordings(folder: Path) -> list[Recording]:
+    """The set's recordings; motions are read when asked for. Raises BadFile and BadInput for what does not fit."""
     out = []
     for sub in _folders(folder):
         label, level, subject = labels(sub.name)
