@@ -17,8 +17,9 @@ SHUT_M = 0.00015  # a source shape that parts its lips less than this keeps them
 PASSED_M = 0.0001
 SLACK_M = 0.0004  # by which lips that are to stay shut may part or press: the red border is soft
 THROUGH_M = 0.0005  # and one that brings them nearer than they are by more than this means to
-STUCK_M, REACHED_M = 0.00005, 0.004  # deeper in the other lip than the first is stuck, than the second is elsewhere
-PARTINGS = 8
+STUCK_M, REACHED_M = 0.00002, 0.004  # deeper in the other lip than the first is stuck, than the second is elsewhere
+PUSH_M = 0.0018  # how far a push at one vertex is felt: as little of the lip as its smoothness allows is changed
+PARTINGS = 12
 ROUNDS = 12
 
 
@@ -155,10 +156,10 @@ def depth_in(points: np.ndarray, own: np.ndarray, faces: np.ndarray) -> tuple[np
 
 
 def push_out(change: np.ndarray, points: np.ndarray, region: np.ndarray, at: np.ndarray, by: np.ndarray) -> None:
-    """Add the pushes `by` [m, 3] at vertices `at` to the region round them, fading over SPREAD_M, in place."""
+    """Add the pushes `by` [m, 3] at vertices `at` to the region round them, fading over PUSH_M, in place."""
     if not len(at):
         return
-    near = np.exp(-0.5 * (np.linalg.norm(points[region][:, None] - points[at][None], axis=2) / SPREAD_M) ** 2)
+    near = np.exp(-0.5 * (np.linalg.norm(points[region][:, None] - points[at][None], axis=2) / PUSH_M) ** 2)
     change[region] += (near @ by) / np.maximum(near.sum(1, keepdims=True), 1.0)
 
 
