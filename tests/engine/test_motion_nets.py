@@ -53,7 +53,7 @@ def test_the_basis_leaves_out_less_than_it_says(head, faces, basis):
 
 
 def test_coefficients_measure_millimetres(head, faces, basis):
-    two = faces[:2]
+    two = faces[:2] * 0.02  # faces so slight that no corrective answers: the basis is of the shapes
     difference = np.diff(basis.coefficients(two), axis=0)[0]
     a, b = (vertices(head, w[None, :52], w[None, 52:])[0] for w in two)
     moved = 1000 * np.linalg.norm(a - b, axis=1)
