@@ -106,18 +106,32 @@ def test_the_take_obeyed_the_shot(finished):
 
 def test_the_blend_plays_the_take_without_the_add_on(finished):
     """A plain Blender shows the take's weights, frame by frame."""
+    from engine.core.names import ARKIT, EXTRA
     from engine.core.takefile import read_take
 
     code = (
         "import bpy, numpy, os, sys; bpy.ops.wm.open_mainfile(filepath=sys.argv[1]); s = bpy.context.scene\n"
         "k = next(o for o in s.objects if o.type == 'MESH').data.shape_keys.key_blocks; rows = []\n"
         "for f in range(s.frame_start, s.frame_end + 1):\n"
-        "    s.frame_set(f); rows.append([b.value for b in k[1:]])\n"
+        "    s.frame_set(f); rows.append([k[n].value for n in sys.argv[3:]])\n"
         "numpy.save(sys.argv[2], rows); os._exit(0)"
     )
     out = finished / "weights.npy"
     subprocess.run(
-        ["timeout", "-s", "KILL", "60", sys.executable, "-c", code, str(finished / "a.blend"), str(out)], check=True
+        [
+            "timeout",
+            "-s",
+            "KILL",
+            "60",
+            sys.executable,
+            "-c",
+            code,
+            str(finished / "a.blend"),
+            str(out),
+            *ARKIT,
+            *EXTRA,
+        ],
+        check=True,
     )
     take = read_take(next((finished / "takes").glob("*.npz")))
     assert np.abs(np.load(out) - np.concatenate([take.arkit, take.extra], 1)).max() < 1e-6
