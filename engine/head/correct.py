@@ -26,7 +26,7 @@ MAY_PART = (
 )  # fmt: skip
 # hm08's own shapes times these: what a full action unit asks for must be reached at weight 1, where takes end.
 GAIN = {
-    "browInnerUp": 1.5, "browOuterUpLeft": 1.25, "noseSneerLeft": 1.2, "mouthFrownLeft": 1.2, "mouthDimpleLeft": 1.2,
+    "browInnerUp": 1.5, "browOuterUpLeft": 1.25, "noseSneerLeft": 1.2, "mouthDimpleLeft": 1.2,
     "mouthShrugLower": 1.1, "cheekSquintLeft": 1.3, "eyeWideLeft": 0.8,
 }  # fmt: skip
 TOGETHER_M = 0.005  # the gap that lipsTogether = 1 closes in the middle of the mouth
