@@ -206,13 +206,16 @@ def with_transcript(
     if (lost := int((scores < POOR_WORD).sum())) and lost > 0.1 * fit.words:
         report.warn(f"{lost} of {fit.words} words of the transcript were not found: there the sound alone decides")
     cues, known = [], []
-    for s in segments:
+    by_ear = [s.index == OTHER or (s.index >= 0 and scores[s.index] < POOR_WORD) for s in segments]
+    for i, s in enumerate(segments):
         end = min(s.end, audio.duration)
-        if s.index == OTHER or (s.index >= 0 and scores[s.index] < POOR_WORD):
+        if by_ear[i]:
             cues += list(free_cues(heard, speech.articulation, s.start, end))
         elif end > s.start:
             cues.append(Cue(s.phone, round(s.start, 3), round(end, 3)))
-            known.append((s.start, end))
+            # A pause beside sounds outside the text is theirs: the mouth opens in it for them, or shuts after them.
+            if not (s.index == PAUSE and any(by_ear[max(0, i - 1) : i + 2])):
+                known.append((s.start, end))
     drawn = articulation(cues, len(speech.articulation))
     share = coverage(_joined(known), len(drawn))
     return replace(speech, articulation=blended(speech.articulation, drawn, share), cues=tuple(cues)), fit
