@@ -188,7 +188,8 @@ def check_cues_survive_saving_and_follow_the_voice():
     bpy.ops.wm.open_mainfile(filepath=path)
     control = next(ob for ob in bpy.data.objects if find.is_control(ob))
     assert cues.edited(control) and cues.rows(control)[1][0] == "b"
-    strip = next(iter(bpy.context.scene.sequence_editor.strips_all))
+    editor = bpy.context.scene.sequence_editor
+    strip = next(iter(editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all))  # before 4.4
     strip.frame_start += 10
     assert abs(control.soliloquy_cues.rows[1].first - (21 + 0.3 * 25)) < 1e-2
     assert abs(control.soliloquy_cues.rows[1].start - 0.3) < 1e-6
