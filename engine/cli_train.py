@@ -37,6 +37,10 @@ RECIPES: dict[str, Recipe] = {
 RECIPES |= {
     "legibility": Recipe("engine.train.legibility:recipe", "the net that measures emotion (OUT: a .safetensors)"),
 }
+RECIPES |= {  # motion systems: --work is a set of `studio perform`; options: steps=N, ablate=NAME
+    "motion_basis": Recipe("engine.train.motion_basis:recipe", "the basis that every motion network ends in"),
+    "emotalk3d": Recipe("engine.train.emotalk3d_recipe:recipe", "EmoTalk3D's S2GNet"),
+}
 DATASETS: dict[str, Recipe] = {
     "speech": Recipe("engine.train.speech_chain:dataset", "every voice of the speech nets, with labels"),
 }

@@ -1,15 +1,21 @@
-"""The loop that every motion network is trained by: resumable, seeded, logged; the loss is in vertex space."""
+"""The loop that every motion network is trained by: resumable, seeded, logged; the loss is in vertex space.
+
+On several processes (torchrun) each draws its own batches and gradients are averaged: `torchrun --nproc_per_node N -m
+engine train RECIPE ...`. Without torchrun nothing of that is loaded.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,12 +60,62 @@ class Plan:
     keep: Path | None = None
 
 
+def processes() -> int:
+    """How many processes train together (torchrun's WORLD_SIZE; 1 without it)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Which of them this is; the first writes files."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def place() -> torch.device:
+    """Where to train: this process's graphics card if there is one, else the processor."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def draws(plan: Plan, step: int) -> np.random.Generator:
+    """What a step's batch is drawn with: the same when resumed, another in each process."""
+    return np.random.default_rng([plan.seed, step, *([rank()] if rank() else [])])
+
+
 def rate_at(step: int, plan: Plan) -> float:
     """The learning rate of a step (see Plan)."""
     warm = max(1, round(0.03 * plan.steps))
     if step < warm:
         return plan.rate * (step + 1) / warm
     return plan.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, plan.steps - warm))))
+
+
+class _Objective(nn.Module):
+    """A network and the loss of a step as one module: DistributedDataParallel averages what backward gives its own
+    module's parameters, whatever that loss calls of them."""
+
+    def __init__(self, net: nn.Module, step_loss: Callable[[int], Tensor]):
+        super().__init__()
+        self.net, self.step_loss = net, step_loss
+
+    def forward(self, step: int) -> Tensor:
+        return self.step_loss(step)
+
+
+def _objective(net: nn.Module, step_loss: Callable[[int], Tensor]) -> nn.Module:
+    """`step_loss` as it is called; on several processes with averaged gradients."""
+    whole = _Objective(net, step_loss)
+    if processes() == 1:
+        return whole
+    import torch.distributed as dist
+
+    device = next(net.parameters()).device
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # A step may leave parts of a network out (DE-SD's encoders take turns).
+    return nn.parallel.DistributedDataParallel(
+        whole, [device] if device.type == "cuda" else None, find_unused_parameters=True
+    )
 
 
 def train(
@@ -71,28 +127,30 @@ def train(
 ) -> list[dict[str, Any]]:
     """Run `plan`, resuming from `plan.keep` if it is there; the log: rows of step, loss and what `check` measures.
 
-    step_loss(step): the loss of that step's batch; it must draw from the step's number, so that a resumed run sees what
-    an unbroken one sees.
+    step_loss(step): the loss of that step's batch; it must draw from the step's number (`draws`), so that a resumed run
+    sees what an unbroken one sees.
     """
     optimiser = torch.optim.AdamW(net.parameters(), plan.rate, weight_decay=1e-3)
     log: list[dict[str, Any]] = []
     first = _resume(net, optimiser, plan, log)
+    objective = _objective(net, step_loss)
+    before = log[-1]["seconds"] if log else 0.0
     sums, since = 0.0, time.monotonic()
     for step in range(first, plan.steps):
         report.step("training", step, plan.steps)
-        torch.manual_seed(plan.seed * 1_000_003 + step)  # dropout too is the same when resumed
+        torch.manual_seed(plan.seed * 1_000_003 + step + 500_009 * rank())  # dropout too is the same when resumed
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, plan)
-        loss = step_loss(step)
+        loss = objective(step)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         sums += loss.item()
-        if (step + 1) % plan.every == 0 or step + 1 == plan.steps:
+        if ((step + 1) % plan.every == 0 or step + 1 == plan.steps) and rank() == 0:
             rows = (step % plan.every) + 1
             log.append({"step": step + 1, "loss": round(sums / rows, 4), **(check() if check else {})})
-            log[-1]["seconds"] = round(time.monotonic() - since, 1)
+            log[-1]["seconds"] = round(before + time.monotonic() - since, 1)
             sums = 0.0
             _keep(net, optimiser, plan, step + 1, log)
     return log
@@ -111,7 +169,7 @@ def _resume(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, log: l
     """Load the kept state (tensors only, nothing is run); the step to go on from."""
     if plan.keep is None or not plan.keep.is_file():
         return 0
-    kept = torch.load(plan.keep, map_location="cpu", weights_only=True)
+    kept = torch.load(plan.keep, map_location=next(net.parameters()).device, weights_only=True)
     net.load_state_dict(kept["net"])
     optimiser.load_state_dict(kept["optimiser"])
     log += json.loads(kept["log"])

@@ -21,7 +21,7 @@ from engine.motion.nets.inputs import interface, label_input
 from engine.motion.nets.s2g import EDGE, EmotionExtractor, S2GNet
 from engine.motion.perform import perform, run_system
 from engine.train import emotalk3d_recipe as recipe
-from engine.train.motion_data import Example, crops
+from engine.train.motion_data import Example, basis_of, of_examples
 from engine.train.motion_loop import Plan, VertexLoss, rate_at
 
 torch.set_num_threads(1)
@@ -116,22 +116,33 @@ def clips(count=6, rows=220, seed=0):
     return out
 
 
+SMALL = {"width": 48, "layers": 1}
+
+
 @pytest.fixture(scope="module")
-def fitted(head):
-    """A small S2GNet after a few seconds of training: (net, basis, log)."""
-    made = clips()
-    return recipe.fit(made, made[:2], head, Plan(60, rate=5e-3, every=30), {"width": 48, "layers": 1})
+def pool(head):
+    """(clips as a pool, their basis)."""
+    basis = basis_of(head, clips())
+    return of_examples(clips(), basis), basis
+
+
+@pytest.fixture(scope="module")
+def fitted(head, pool):
+    """A small S2GNet after a few seconds of training: (net, log)."""
+    return recipe.fit(pool[0], pool[0], head, pool[1], Plan(60, rate=5e-3, every=30), SMALL)
 
 
 def test_training_learns_and_logs(fitted):
-    _, _, log = fitted
+    _, log = fitted
     assert [row["step"] for row in log] == [30, 60]
     assert log[-1]["loss"] < 0.5 * log[0]["loss"] and log[-1]["held_lips_mm"] < log[0]["held_lips_mm"]
 
 
-def test_a_resumed_run_equals_an_unbroken_one(head, tmp_path, fitted):
-    made, config = clips(), {"width": 48, "layers": 1}
-    recipe.fit(made, [], head, Plan(60, rate=5e-3, every=30, keep=tmp_path / "a.pt"), config)
+def test_a_resumed_run_equals_an_unbroken_one(head, tmp_path, fitted, pool):
+    def plan(name):
+        return Plan(60, rate=5e-3, every=30, keep=tmp_path / name)
+
+    recipe.fit(pool[0], None, head, pool[1], plan("a.pt"), SMALL)
     state = torch.load(tmp_path / "a.pt", weights_only=True)
     assert state["step"] == 60
 
@@ -144,23 +155,37 @@ def test_a_resumed_run_equals_an_unbroken_one(head, tmp_path, fitted):
                 raise Stop
 
     with pytest.raises(Stop):
-        recipe.fit(made, [], head, Plan(60, rate=5e-3, every=30, keep=tmp_path / "b.pt"), config, Reporter())
-    net, _, log = recipe.fit(made, [], head, Plan(60, rate=5e-3, every=30, keep=tmp_path / "b.pt"), config)
+        recipe.fit(pool[0], None, head, pool[1], plan("b.pt"), SMALL, Reporter())
+    net, log = recipe.fit(pool[0], None, head, pool[1], plan("b.pt"), SMALL)
     assert len(log) == 2
     for name, value in net.state_dict().items():
         assert torch.allclose(value, fitted[0].state_dict()[name], atol=1e-6), name
 
 
-def test_crops_stay_inside_their_clip():
+def test_draws_stay_inside_their_clip(pool):
     made = [
-        dataclasses.replace(c, weights=c.weights[:n], speech=c.speech[:n])
+        dataclasses.replace(c, **{f: getattr(c, f)[:n] for f in ("speech", "emotion", "va", "asked", "au", "weights")})
         for c, n in zip(clips(3), (20, 60, 220), strict=True)
     ]
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        chosen, _, rows = next(crops(made, 4, 50, EDGE, rng))
+    cut = of_examples(made, pool[1])
+    assert list(cut.first) == [0, 20, 80] and cut.people == ("x",)
+    seen = set()
+    for i in range(20):
+        chosen, rows = cut.draw(4, 50, EDGE, np.random.default_rng(i))
+        seen |= set(chosen.tolist())
         for clip, numbers in zip(chosen, rows, strict=True):
-            assert numbers.min() >= 0 and numbers.max() < len(clip) and len(numbers) == 50 + 2 * EDGE
+            within = numbers - cut.first[clip]
+            assert within.min() >= 0 and within.max() < cut.length[clip] and len(numbers) == 50 + 2 * EDGE
+            assert (np.diff(numbers) <= 1).all() and (np.diff(numbers) >= 0).all()
+    assert seen == {0, 1, 2}
+    wide = cut.wide(1, EDGE)
+    assert len(wide) == 60 + 2 * EDGE and wide[0] == wide[EDGE] == 20 and wide[-1] == 79
+    assert np.abs(cut.goal[20:80] - pool[1].coefficients(made[1].weights)).max() < 0.02  # half precision of mm
+
+
+def test_a_pool_needs_clips(pool):
+    with pytest.raises(BadInput, match="studio perform"):
+        of_examples([], pool[1])
 
 
 def test_the_rate_warms_up_and_cools_down():
@@ -170,9 +195,10 @@ def test_the_rate_warms_up_and_cools_down():
 
 
 @pytest.fixture(scope="module")
-def checkpoint(fitted, head, tmp_path_factory):
+def checkpoint(fitted, pool, head, tmp_path_factory):
     path = tmp_path_factory.mktemp("nets") / "emotalk3d.safetensors"
-    recipe.save(path, fitted[0], fitted[1], head, {"width": 48, "layers": 1})
+    recipe.save(path, fitted[0], SMALL, pool[1], head, fitted[1])
+    assert path.with_suffix(".png").is_file() and path.with_suffix(".log.json").is_file()
     return path
 
 

@@ -1,7 +1,12 @@
-"""Checkpoints of motion networks: safetensors with the basis, and the inference configuration in the header."""
+"""Checkpoints of motion networks: safetensors with the inference configuration in the header.
+
+The basis that all bundled networks end in is one file of its own (`shared_basis`); a checkpoint that was trained in it
+names its digest, any other carries its basis.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import BadFile
-from engine.core.files import replacing, sha256_of
+from engine.core.files import replacing, sha256_of, sha256_of_arrays
 from engine.motion.nets.basis import Basis
 
 KIND, FORMAT = "motion net", 1
+BASIS_KIND, BASIS_NAME = "motion basis", "default"
+_BASIS = ("mean", "into", "out")
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,43 @@ class Checkpoint:
     sha256: str = ""
 
 
+def basis_digest(basis: Basis) -> str:
+    """What a checkpoint calls its basis by: the digest of its arrays."""
+    return sha256_of_arrays(basis.mean, basis.into, basis.out)
+
+
+def write_basis(path: Path, basis: Basis, about: dict[str, Any]) -> None:
+    """Write a basis with what it was fitted to."""
+    from safetensors.numpy import save_file
+
+    tensors = {name: np.ascontiguousarray(getattr(basis, name)) for name in _BASIS}
+    with replacing(path) as part:
+        save_file(tensors, part, {"kind": BASIS_KIND, "format": str(FORMAT), "header": json.dumps(about)})
+
+
+def read_basis(path: Path) -> Basis:
+    """A basis from its file. Raises BadFile."""
+    raw, _ = _load(path, BASIS_KIND, "basis of motion systems")
+    try:
+        return Basis(*(raw[name] for name in _BASIS))
+    except KeyError as error:
+        raise BadFile(path, f"lacks {error}") from None
+
+
+def shared_basis() -> Basis:
+    """The basis that comes with the engine: faces of the performances on the default head (`train motion_basis`)."""
+    from engine.assets.registry import resolve
+
+    return _shared(resolve(BASIS_NAME, BASIS_KIND))
+
+
+@functools.lru_cache(maxsize=2)
+def _shared(path: Path) -> Basis:
+    return read_basis(path)
+
+
 def write(path: Path, checkpoint: Checkpoint) -> None:
-    """Weights in half precision where that loses nothing that counts (matrices); the basis in single."""
+    """Matrices in half precision, which loses nothing that counts; the basis by its digest where it is the shared one."""
     from safetensors.numpy import save_file
 
     tensors = {
@@ -35,14 +77,34 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         for name, value in checkpoint.tensors.items()
     }
     basis = checkpoint.basis
-    tensors |= {"basis.mean": basis.mean, "basis.into": basis.into, "basis.out": basis.out}
-    header = {"kind": KIND, "format": str(FORMAT), "header": json.dumps(checkpoint.header)}
+    facts = checkpoint.header | {"basis_sha256": basis_digest(basis)}
+    if facts["basis_sha256"] != basis_digest(shared_basis()):
+        tensors |= {f"basis.{name}": getattr(basis, name) for name in _BASIS}
+    header = {"kind": KIND, "format": str(FORMAT), "header": json.dumps(facts)}
     with replacing(path) as part:
         save_file(tensors, part, header)
 
 
 def read(path: Path, system: str) -> Checkpoint:
     """The checkpoint of that motion system. Raises BadFile."""
+    raw, header = _load(path, KIND, "checkpoint of a motion system")
+    if header.get("system") != system:
+        raise BadFile(path, f"is a checkpoint of '{header.get('system')}', not of '{system}'")
+    own = [name for name in _BASIS if f"basis.{name}" in raw]
+    if len(own) == len(_BASIS):
+        basis = Basis(*(raw.pop(f"basis.{name}") for name in _BASIS))
+    elif own or "basis_sha256" not in header:
+        raise BadFile(path, "lacks parts of its basis")
+    else:
+        basis = shared_basis()
+        if header["basis_sha256"] != basis_digest(basis):
+            raise BadFile(path, "was trained in another basis than the one that comes with the engine: train it again")
+    tensors = {name.removeprefix("net."): value.astype(np.float32) for name, value in raw.items()}
+    return Checkpoint(tensors, basis, header, sha256_of(path))
+
+
+def _load(path: Path, kind: str, what: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(tensors, header) of a file of this kind. Raises BadFile."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -51,14 +113,7 @@ def read(path: Path, system: str) -> Checkpoint:
             raw = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a mapping)
         header = json.loads(meta["header"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise BadFile(path, f"is no checkpoint of a motion system ({error})") from None
-    if meta.get("kind") != KIND or int(meta.get("format", 0)) > FORMAT:
-        raise BadFile(path, "is no checkpoint of a motion system that this version reads")
-    if header.get("system") != system:
-        raise BadFile(path, f"is a checkpoint of '{header.get('system')}', not of '{system}'")
-    try:
-        basis = Basis(raw.pop("basis.mean"), raw.pop("basis.into"), raw.pop("basis.out"))
-    except KeyError as error:
-        raise BadFile(path, f"lacks {error}") from None
-    tensors = {name.removeprefix("net."): value.astype(np.float32) for name, value in raw.items()}
-    return Checkpoint(tensors, basis, header, sha256_of(path))
+        raise BadFile(path, f"is no {what} ({error})") from None
+    if meta.get("kind") != kind or int(meta.get("format", 0)) > FORMAT:
+        raise BadFile(path, f"is no {what} that this version reads")
+    return raw, header
