@@ -29,7 +29,7 @@ COLUMNS: dict[str, int] = {
     "emotion": 14, "intensity": 1, "va": 2, "asked": 36,
     "articulation": 11, "features": 64,
 }  # fmt: skip
-CLIP_S = 8.0  # about the mean length of a clip
+CLIP_S = 7.15  # about the mean length of a clip
 SHARES = {"train": 0.9, "valid": 0.04, "test": 0.06}  # of the hours
 
 
