@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,14 +63,23 @@ def _direct() -> MotionSystem:
     return Direct()
 
 
-# One line per system: name -> a function that makes it (heavy imports happen inside).
-SYSTEMS: dict[str, Callable[[], MotionSystem]] = {
+# One line per system: name -> a function that makes it (heavy imports happen inside), from a checkpoint's path or, with
+# none, from the one that is registered under that name. `direct` has no checkpoint.
+SYSTEMS: dict[str, Callable[..., MotionSystem]] = {
     "direct": _direct,
 }
 
 
 def get_system(name: str) -> MotionSystem:
-    """The motion system of that name. Raises BadInput that lists the known ones."""
-    if name not in SYSTEMS:
-        raise BadInput(f"no motion system is called '{name}'; there are: {', '.join(SYSTEMS)}")
-    return SYSTEMS[name]()
+    """The motion system of that name, or NAME@CHECKPOINT: that system with a checkpoint of your own.
+
+    Raises BadInput that lists the known ones, BadFile for a checkpoint that is not this system's.
+    """
+    base, at, path = name.partition("@")
+    if base not in SYSTEMS:
+        raise BadInput(f"no motion system is called '{base}'; there are: {', '.join(SYSTEMS)}")
+    if not at:
+        return SYSTEMS[base]()
+    if base == "direct" or not path:
+        raise BadInput(f"'{name}': write NAME@CHECKPOINT.safetensors; 'direct' has no checkpoint")
+    return SYSTEMS[base](Path(path))
