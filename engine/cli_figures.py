@@ -26,6 +26,7 @@ def lipsync(
     fps: Annotated[str, typer.Option(help="Frame rate of the measured takes.")] = "60",
     clips: Annotated[int | None, typer.Option(help="Only the first so many of each.")] = None,
     speech: Annotated[list[str] | None, typer.Option(help="Speech encoder for all manifests, or one for each.")] = None,
+    motion: Annotated[str, typer.Option(help="Motion system.")] = "direct",
     compare: Annotated[bool, typer.Option(help="pocketsphinx's free phones on the same clips beside it.")] = False,
     transcripts: Annotated[bool, typer.Option(help="Let the engine know the words, as --transcript does.")] = False,
     as_json: Json = False,
@@ -35,7 +36,7 @@ def lipsync(
 
     with reporting(as_json) as report:
         result = lipsync_of_manifest(
-            manifests, fps, clips, report, speech=speech or ["default"], compare=compare, transcripts=transcripts
+            manifests, fps, clips, report, motion, speech or ["default"], compare=compare, transcripts=transcripts
         )
     show(result, as_json, table(result))
 
@@ -115,12 +116,30 @@ def bench_speech(as_json: Json = False) -> None:
 
 
 @bench_app.command("motion")
-def bench_motion(as_json: Json = False) -> None:
-    """How many times faster than real time each motion system is (the speech encoder: `bench speech`)."""
+def bench_motion(
+    as_table: Annotated[bool, typer.Option("--table", help="Errors, lip closure, legibility ... too.")] = False,
+    systems: Annotated[str, typer.Option(help="NAME,NAME@CHECKPOINT ... (all).")] = "",
+    clips: Annotated[int, typer.Option(min=1, help="Held-out performances of --table.")] = 24,
+    work: Annotated[Path | None, typer.Option(help="Set of performances whose mean face is a row.")] = None,
+    voices: Annotated[Path | None, typer.Option(help="manifest.jsonl of recorded voices, for closure.")] = None,
+    ablations: Annotated[str, typer.Option(help="NAME@CHECKPOINT of nets trained without a part.")] = "",
+    page: Annotated[Path | None, typer.Option(help="Write the table into this .md page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How many times faster than real time each motion system is; with --table what it is worth."""
     from engine.motion.bench import run
+    from engine.train import motion_report
 
-    result = run()
-    show(result, as_json, table(result["systems"]))
+    names, cut = ([n.strip() for n in text.split(",") if n.strip()] for text in (systems, ablations))
+    if not as_table:
+        result = run(names)
+        show(result, as_json, table(result["systems"]))
+        return
+    with reporting(as_json) as report:
+        result = motion_report.run(names, clips, work, voices, cut, report)
+    if page:
+        motion_report.write_page(page, result)
+    show(result, as_json, motion_report.markdown(result))
 
 
 @bench_app.command("head")

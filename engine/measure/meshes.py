@@ -21,8 +21,8 @@ IN_REGION = 0.5  # a mask's value from which a vertex belongs to its region
 def mesh_errors(predicted: np.ndarray, truth: np.ndarray, head: Head) -> dict[str, Any]:
     """Errors of `predicted` against `truth`, both [t, v, 3] metres on `head`'s topology, over the shorter length.
 
-    Returns mve_mm, lve_mm, uve_mm (maximum over all, lip and upper-face vertices), lve_mean_mm (mean over the lips) and
-    frames. Raises BadInput if the vertex counts differ from the head's.
+    Returns mve_mm, lve_mm, uve_mm (maximum over all, lip and upper-face vertices), their means over the same vertices
+    (mve_mean_mm, lve_mean_mm, uve_mean_mm) and frames. Raises BadInput if the vertex counts differ from the head's.
     """
     for name, points in (("predicted", predicted), ("truth", truth)):
         if points.ndim != 3 or points.shape[1:] != (len(head.template), 3):
@@ -44,7 +44,9 @@ def mesh_errors(predicted: np.ndarray, truth: np.ndarray, head: Head) -> dict[st
         "mve_mm": round(float(distance.max(1).mean()), 4),
         "lve_mm": round(float(distance[:, lips].max(1).mean()), 4),
         "uve_mm": round(float(distance[:, upper].max(1).mean()), 4),
+        "mve_mean_mm": round(float(distance.mean()), 4),
         "lve_mean_mm": round(float(distance[:, lips].mean()), 4),
+        "uve_mean_mm": round(float(distance[:, upper].mean()), 4),
         "frames": frames,
     }
 
