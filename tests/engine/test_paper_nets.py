@@ -52,6 +52,17 @@ def test_identity_styles_and_only_style_is_adapted():
     assert own and all(("style" in name) == (id(p) in own) for name, p in net.named_parameters())
 
 
+def test_offsets_inside_the_mouth_follow_the_same_equation():
+    torch.manual_seed(3)
+    net = grmn.GRMN(10, 8, width=32, inside=6).eval()
+    out = net(*heard())
+    assert out.base.shape[-1] == 10 and out.inside is not None and out.inside.shape == (2, 40, 6)
+    assert torch.allclose(out.motion, out.base + out.gate * out.residual)
+    net.use_residual = False
+    assert not torch.allclose(out.inside, net(*heard()).inside), "the residual branch moves them too"
+    assert grmn.GRMN(10, 8, width=32).eval()(*heard()).inside is None
+
+
 def test_a_window_with_its_margin_agrees_with_the_whole():
     net = grmn.GRMN(6, 8, width=32).eval()
     speech, au, emotion, identity = heard(rows=2 * grmn.EDGE + 60, batch=1)
@@ -96,33 +107,56 @@ def test_noise_goes_from_none_to_all():
     assert torch.all(share[1:] < share[:-1])
 
 
+def a_window(batch=1, size=4):
+    """(au, speech, noise) of a window."""
+    rows = diffusion.WINDOW
+    return (
+        torch.rand(batch, rows, 36), torch.randn(batch, rows + 2 * diffusion.MARGIN, 75), torch.randn(batch, rows, size)
+    )  # fmt: skip
+
+
 def test_sampling_ends_at_what_a_perfect_denoiser_knows_and_repeats():
     truth = torch.randn(1, diffusion.WINDOW, 4)
 
     class Perfect(diffusion.Denoiser):
-        def forward(self, noisy, before, au, speech, step):
+        def clean(self, noisy, given, step):
             return truth
 
-    net = Perfect(4, width=32, layers=1).eval()
-    rows = diffusion.BEFORE + diffusion.WINDOW
-    given = (torch.zeros(1, diffusion.BEFORE, 4), torch.zeros(1, rows, 36), torch.zeros(1, rows, 75))
-    noise = torch.randn(1, diffusion.WINDOW, 4)
-    assert torch.allclose(diffusion.sample(net, *given, noise), truth, atol=1e-5)
+    au, speech, noise = a_window()
+    assert torch.allclose(diffusion.sample(Perfect(4, width=32, layers=1).eval(), au, speech, noise), truth, atol=1e-5)
     real = diffusion.Denoiser(4, width=32, layers=1).eval()
-    one, two = (diffusion.sample(real, *given, noise) for _ in range(2))
-    assert torch.equal(one, two) and not torch.allclose(one, diffusion.sample(real, *given, torch.randn_like(noise)))
+    one, two = (diffusion.sample(real, au, speech, noise) for _ in range(2))
+    assert torch.equal(one, two)
+    assert not torch.allclose(one, diffusion.sample(real, au, speech, torch.randn_like(noise)))
 
 
-def test_the_denoiser_sees_codes_speech_and_what_came_before():
+def test_the_denoiser_sees_codes_speech_and_the_step():
     net = diffusion.Denoiser(4, width=32, layers=1).eval()
-    rows = diffusion.BEFORE + diffusion.WINDOW
-    args = [torch.randn(1, diffusion.WINDOW, 4), torch.randn(1, diffusion.BEFORE, 4), torch.rand(1, rows, 36),
-            torch.randn(1, rows, 75), torch.tensor([0.5])]  # fmt: skip
+    au, speech, noisy = a_window()
+    args = [noisy, au, speech, torch.tensor([0.5])]
     plain = net(*args)
     for i in range(len(args)):
         changed = list(args)
         changed[i] = args[i] * 0.5
         assert not torch.allclose(net(*changed), plain, atol=1e-6), i
+    deaf = diffusion.Denoiser(4, width=32, layers=1, use_codes=False).eval()
+    assert torch.equal(deaf(*args), deaf(noisy, au * 0.5, speech, args[3])), "without Codes4P no code is heard"
+    seen = diffusion.Recurrent(4, width=16).eval()(au, speech)
+    assert seen.shape == noisy.shape
+
+
+@pytest.mark.parametrize("first,last", [(0, 1), (0, 130), (57, 61), (60, 120), (99, 1000)])
+def test_windows_on_the_grid_share_every_row(first, last):
+    starts = diffusion.window_starts(first, last)
+    assert all((start + diffusion.OVERLAP) % diffusion.HOP == 0 for start in starts)
+    ones = torch.ones(len(starts), diffusion.WINDOW, 1)
+    assert torch.allclose(diffusion.blend(ones, starts, first, last), torch.ones(last - first, 1), atol=1e-6)
+
+
+def test_noise_has_unit_spread_and_a_steady_part():
+    noise = diffusion.steady(torch.randn(400, 100, 2), torch.randn(400, 1, 2))
+    assert noise.std().item() == pytest.approx(1, abs=0.03)
+    assert noise.mean(1).var().item() == pytest.approx(diffusion.STEADY, abs=0.08)
 
 
 def test_geometry_loss_weighs_as_equation_29():
@@ -146,7 +180,7 @@ def test_geometry_loss_weighs_as_equation_29():
 
 def frames(t=30):
     shares = torch.softmax(torch.randn(1, t, len(EMOTIONS)), -1)
-    return torch.randn(1, 2 * t + 2 * faceformer.AHEAD, 75), shares, torch.rand(1, t, 1)
+    return torch.randn(1, 2 * t + 2 * faceformer.AHEAD, 75), shares, torch.rand(1, t, 3)
 
 
 def test_free_running_is_teacher_forcing_on_its_own_frames():

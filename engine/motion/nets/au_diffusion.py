@@ -1,10 +1,11 @@
 """EmoDiffTalk's speech-to-AU encoder and AU-prompt diffusion (its sections 3.2 and 7), on interface v1 and the basis.
 
 The encoder's lower layers attend near (fast articulation), the upper ones far (slow prosody); a residual head maps to
-17 AUs (PAPER17, both sides alike). The denoiser predicts the clean motion x0 (eq. 4, 30) from noisy motion, AU codes,
-speech and the step; windows overlap, and the end of one is the beginning of the next. The number of steps N and the
-form of L_deform are not printed in the paper: N = 8 at inference on a cosine schedule, and L_deform is the mean square
-motion of points that no shape of the truth moves in that frame (a face may not drift where it rests).
+17 AUs (PAPER17, both sides alike). The denoiser predicts the clean motion x0 (eq. 4, 30) of a window from noisy motion,
+AU codes, speech and the step; its template P is one for all here and so no input. Windows lie on one grid, whatever
+stretch is asked for, and overlap: each row is a blend of the windows around it, so any cut of a voice gives the same
+motion. Not printed in the paper and ours: N = 8 steps of DDIM on a cosine schedule; L_deform is the mean square error
+of points that hardly move in the training faces (a face may not drift where it rests).
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from engine.core.names import ARTICULATION, PAPER17
 from engine.motion.nets.grmn import NearAttention
 
 INPUT = len(ARTICULATION) + 64
-WINDOW, BEFORE = 100, 10  # rows made at once (2 s), and rows of the window before it that it sees
+WINDOW, OVERLAP = 100, 40  # rows made at once (2 s), and rows that two windows share
+HOP = WINDOW - OVERLAP
+MARGIN = 8  # rows of speech to either side of a window that the denoiser's convolutions hear
+LISTEN = 50  # rows of speech to either side of a window that the encoder hears
+STEADY = 0.5  # share of the noise that is the same in every row, so that windows agree on how a person is
 STEPS = 8
 TRAIN_STEPS = 500
 VERTEX, MOTION, DEFORM, LIP = 1.0, 0.5, 0.1, 0.8  # lambdas of eq. 29
@@ -57,32 +62,85 @@ def signal_share(step: Tensor) -> Tensor:
 
 
 class Denoiser(nn.Module):
-    """Noisy motion [b, w, k] -> clean [b, w, k].
+    """Noisy motion [b, w, k] -> clean [b, w, k], in units of `spread` [k] (standard deviations of the training motion).
 
-    before [b, BEFORE, k]: the clean motion before the window; au [b, BEFORE + w, codes] and speech [b, BEFORE + w, 75]
-    on the same rows; step [b] in [0, 1].
+    au [b, w, codes] on the same rows, speech [b, w + 2 MARGIN, 75] around them; step [b] in [0, 1]. use_codes: the
+    paper's ablation (A), without Codes4P.
     """
 
-    def __init__(self, size: int, codes: int = 36, width: int = 128, layers: int = 4):
+    def __init__(self, size: int, codes: int = 36, width: int = 128, layers: int = 4, use_codes: bool = True):
         super().__init__()
+        self.use_codes = use_codes
+        self.spread: Tensor
+        self.register_buffer("spread", torch.ones(size))
         self.enter = nn.Linear(size, width)
-        self.code, self.hear = nn.Linear(codes, width), nn.Conv1d(INPUT, width, 5, padding=2)
+        self.code, self.hear = nn.Linear(codes, width), _ears(width)
         self.step = nn.Sequential(nn.Linear(64, width), nn.GELU(), nn.Linear(width, width))
-        self.place = nn.Parameter(torch.randn(BEFORE + WINDOW, width) * 0.02)
-        self.known = nn.Parameter(torch.randn(2, width) * 0.02)
+        self.place = nn.Parameter(torch.randn(WINDOW, width) * 0.02)
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.05, batch_first=True, norm_first=True)
         self.body = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.leave = nn.Linear(width, size)
 
-    def forward(self, noisy: Tensor, before: Tensor, au: Tensor, speech: Tensor, step: Tensor) -> Tensor:
-        x = self.enter(torch.cat([before, noisy], 1))
-        frequency = torch.exp(torch.arange(32, device=x.device) * (-math.log(1000.0) / 31))
+    def forward(self, noisy: Tensor, au: Tensor, speech: Tensor, step: Tensor) -> Tensor:
+        return self.clean(noisy, self.given(au, speech), step)
+
+    def given(self, au: Tensor, speech: Tensor) -> Tensor:
+        """What a window is made from, [b, w, width]: the same in every step of its sampling."""
+        heard = self.hear(speech.transpose(1, 2)).transpose(1, 2)
+        return heard + self.code(au) if self.use_codes else heard
+
+    def clean(self, noisy: Tensor, given: Tensor, step: Tensor) -> Tensor:
+        """The clean motion from noisy motion and what `given` says."""
+        frequency = torch.exp(torch.arange(32, device=noisy.device) * (-math.log(1000.0) / 31))
         angle = step[:, None] * 1000.0 * frequency
-        x = x + self.step(torch.cat([angle.sin(), angle.cos()], -1))[:, None]
-        x = x + self.code(au) + self.hear(speech.transpose(1, 2)).transpose(1, 2)
-        known = torch.cat([self.known[0].expand(BEFORE, -1), self.known[1].expand(noisy.shape[1], -1)])
-        x = x + self.place[: x.shape[1]] + known
-        return self.leave(self.body(x))[:, BEFORE:]
+        x = self.enter(noisy) + given + self.step(torch.cat([angle.sin(), angle.cos()], -1))[:, None]
+        return self.leave(self.body(x + self.place[: x.shape[1]]))
+
+
+def _ears(width: int) -> nn.Module:
+    """Convolutions over speech without padding: MARGIN rows fewer on either side."""
+    return nn.Sequential(nn.Conv1d(INPUT, width, 9), nn.GELU(), nn.Conv1d(width, width, 9))
+
+
+class Recurrent(nn.Module):
+    """The paper's ablation (C): a GRU in place of the diffusion, about as many parameters. (au, speech) as the
+    denoiser's -> motion [b, w, k] in units of `spread`."""
+
+    def __init__(self, size: int, codes: int = 36, width: int = 144):
+        super().__init__()
+        self.spread: Tensor
+        self.register_buffer("spread", torch.ones(size))
+        self.code, self.hear = nn.Linear(codes, width), _ears(width)
+        self.body = nn.GRU(width, width, 2, batch_first=True, bidirectional=True)
+        self.leave = nn.Linear(2 * width, size)
+
+    def forward(self, au: Tensor, speech: Tensor) -> Tensor:
+        return self.leave(self.body(self.hear(speech.transpose(1, 2)).transpose(1, 2) + self.code(au))[0])
+
+
+def window_starts(first: int, last: int) -> range:
+    """First rows of the windows on the grid that rows [first, last) are made from. Row 0 lies whole in window 0."""
+    low = max(0, (first + OVERLAP - WINDOW) // HOP + 1)
+    high = max(low, (last - 1 + OVERLAP) // HOP)
+    return range(low * HOP - OVERLAP, high * HOP - OVERLAP + 1, HOP)
+
+
+def blend(windows: Tensor, starts: range, first: int, last: int) -> Tensor:
+    """Rows [first, last) of overlapping windows [n, w, k]: each row's windows in shares that rise and fall smoothly and
+    sum to 1. [last - first, k]."""
+    ramp = 0.5 - 0.5 * torch.cos(math.pi * (torch.arange(OVERLAP) + 0.5) / OVERLAP)
+    share = torch.cat([ramp, torch.ones(WINDOW - 2 * OVERLAP), ramp.flip(0)])[:, None].to(windows)
+    out = windows.new_zeros(last - first, windows.shape[-1])
+    for window, start in zip(windows, starts, strict=True):
+        a, b = max(start, first), min(start + WINDOW, last)
+        if a < b:
+            out[a - first : b - first] += (window * share)[a - start : b - start]
+    return out
+
+
+def steady(noise: Tensor, common: Tensor) -> Tensor:
+    """Unit noise [.., w, k] of which the share STEADY is `common` [.., 1, k]."""
+    return STEADY**0.5 * common + (1.0 - STEADY) ** 0.5 * noise
 
 
 def add_noise(clean: Tensor, step: Tensor, noise: Tensor) -> Tensor:
@@ -92,12 +150,12 @@ def add_noise(clean: Tensor, step: Tensor, noise: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(net: Denoiser, before: Tensor, au: Tensor, speech: Tensor, noise: Tensor, steps: int = STEPS) -> Tensor:
-    """Clean motion [b, w, k] of one window from `noise` (same noise, same motion): DDIM without added noise."""
-    x = noise
+def sample(net: Denoiser, au: Tensor, speech: Tensor, noise: Tensor, steps: int = STEPS) -> Tensor:
+    """Clean motion [b, w, k] of windows from `noise` (same noise, same motion): DDIM without added noise."""
+    x, given = noise, net.given(au, speech)
     times = torch.linspace(1.0, 0.0, steps + 1, dtype=noise.dtype)
     for now, then in itertools.pairwise(times):
-        clean = net(x, before, au, speech, now.expand(len(x)))
+        clean = net.clean(x, given, now.expand(len(x)))
         share_now, share_then = signal_share(now), signal_share(then)
         rest = (x - share_now.sqrt() * clean) / (1 - share_now).clamp_min(1e-6).sqrt()
         x = share_then.sqrt() * clean + (1 - share_then).clamp_min(0).sqrt() * rest

@@ -5,7 +5,9 @@ Audio: interface v1 (in place of wav2vec 2.0) -> temporal CNN -> MLP -> transfor
 an MLP of the control track's AUs (in place of OpenFace's). Identity: pooled coefficients of the person's neutral motion
 and face (in place of AdaFace), through AdaIN (eq. 4-5) on both streams. Heads: base branch, EMO encoder-decoder, gate
 (eq. 6). The emotion latent is 14-d, one per label; the gate and the residual also see label and intensity (ours). A
-local window of attention, and its margin, let a long voice run in windows.
+local window of attention, and its margin, let a long voice run in windows. Each branch has a second part, the offsets
+of the Gaussians inside the mouth (eq. 8), as `inside` numbers: performances hold no Gaussians, so nothing supervises
+them there, and a network trained on performances alone has inside = 0.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from engine.core.names import ARTICULATION, AUS, EMOTIONS
 
 INPUT = len(ARTICULATION) + 64
-REACH = 24  # rows of attention to either side in each layer (0.48 s)
+REACH = 12  # rows of attention to either side in each layer (0.24 s); four layers see a second to either side
 LAYERS = 4
 EDGE = LAYERS * REACH + 4  # rows that the audio stream looks to either side
 
@@ -61,12 +63,14 @@ class NearAttention(nn.Module):
 
 @dataclass
 class Branches:
-    """What the decoder gives: base, residual [b, t, size]; gate [b, t, 1] in [0, 1]; latent z_e [b, t, 14]."""
+    """What the decoder gives: base, residual [b, t, size]; gate [b, t, 1] in [0, 1]; latent z_e [b, t, 14];
+    inside [b, t, n]: the offsets inside the mouth by the same equation, or None."""
 
     base: Tensor
     residual: Tensor
     gate: Tensor
     latent: Tensor
+    inside: Tensor | None = None
 
     @property
     def motion(self) -> Tensor:
@@ -77,14 +81,18 @@ class Branches:
 class GRMN(nn.Module):
     """(speech [b, t, 75], au [b, t, 36], emotion [b, t, 14], identity [b, s]) -> Branches.
 
-    use_identity, use_residual, use_gate: the ablations of the paper's table 4.
+    inside: width of the offsets inside the mouth. use_identity, use_residual, use_gate: the ablations of the paper's
+    table 5. The buffer `person` [s] is the identity that the network was adapted to (zero: nobody's).
     """
 
     def __init__(
-        self, size: int, identity: int, width: int = 128, use_identity: bool = True, use_residual: bool = True,
-        use_gate: bool = True,
+        self, size: int, identity: int, width: int = 128, inside: int = 0, use_identity: bool = True,
+        use_residual: bool = True, use_gate: bool = True,
     ):  # fmt: skip
         super().__init__()
+        self.size, self.inside = size, inside
+        self.person: Tensor
+        self.register_buffer("person", torch.zeros(identity))
         self.use_identity, self.use_residual, self.use_gate = use_identity, use_residual, use_gate
         self.hear = nn.Sequential(
             nn.Conv1d(INPUT, width, 5, padding=2), nn.GELU(), nn.Conv1d(width, width, 5, padding=2), nn.GELU()
@@ -93,10 +101,10 @@ class GRMN(nn.Module):
         self.context = nn.Sequential(*(NearAttention(width) for _ in range(LAYERS)))
         self.see = nn.Sequential(nn.Linear(2 * len(AUS), width // 2), nn.GELU(), nn.Linear(width // 2, width // 2))
         self.audio_style, self.face_style = AdaIN(width, identity), AdaIN(width // 2, identity)
-        self.base = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, size))
+        self.base = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, size + inside))
         both = width + width // 2 + len(EMOTIONS)
         self.emo_in = nn.Sequential(nn.Linear(both, width), nn.GELU(), nn.Linear(width, len(EMOTIONS)))
-        self.emo_out = nn.Sequential(nn.Linear(len(EMOTIONS) + both, width), nn.GELU(), nn.Linear(width, size))
+        self.emo_out = nn.Sequential(nn.Linear(len(EMOTIONS) + both, width), nn.GELU(), nn.Linear(width, size + inside))
         self.gate = nn.Sequential(nn.Linear(both, width // 2), nn.GELU(), nn.Linear(width // 2, 1), nn.Sigmoid())
 
     def forward(self, speech: Tensor, au: Tensor, emotion: Tensor, identity: Tensor) -> Branches:
@@ -107,8 +115,11 @@ class GRMN(nn.Module):
         both = torch.cat([audio, face, emotion], -1)
         base, latent = self.base(audio), self.emo_in(both)
         residual = self.emo_out(torch.cat([latent.softmax(-1), both], -1))
+        if not self.use_residual:
+            residual = torch.zeros_like(base)
         gate = self.gate(both) if self.use_gate else torch.ones_like(base[..., :1])
-        return Branches(base, residual if self.use_residual else torch.zeros_like(base), gate, latent)
+        whole = (base + gate * residual)[..., self.size :] if self.inside else None
+        return Branches(base[..., : self.size], residual[..., : self.size], gate, latent, whole)
 
     def style_parameters(self) -> list[nn.Parameter]:
         """What adapting to a new person trains: AdaIN alone (section 3.3)."""

@@ -1,0 +1,231 @@
+"""Trains `emodifftalk` on a set of performances: first speech to AU, then the AU-prompt diffusion.
+
+    soliloquy train emodifftalk OUT.safetensors --work SET [--option steps=N] [--option ablate=codes|diffusion]
+
+Stage 1 learns the codes that a whole face shows (L1 + 0.1 x squared change, eq. 21-23). Stage 2 is given the codes that
+were asked for and, of the voice's own, AU25 and AU26: a mix in random proportion of what the encoder hears and what the
+face shows, so that they are believed about as far as they deserve, and obeyed where words change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.core.anatomy import Head
+from engine.core.names import AU_INDEX, PAPER17
+from engine.core.progress import SILENT, Reporter
+from engine.motion.emodifftalk import NAME, EmoDiffTalk
+from engine.motion.nets.au_diffusion import (
+    LISTEN,
+    MARGIN,
+    WINDOW,
+    Denoiser,
+    Recurrent,
+    SpeechToAU,
+    add_noise,
+    audio_loss,
+    geometry_loss,
+    sample,
+    steady,
+)
+from engine.motion.nets.basis import Basis, shape_rows
+from engine.train.motion_codes import asked_of, shown_codes, worn
+from engine.train.motion_data import Pool
+from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
+from engine.train.motion_recipe import ablated, count_of, finish, gather, plan_of
+
+BATCH, EAR_BATCH = 12, 8
+EAR_STEPS = 0.15  # of the steps of stage 2
+STILL_MM, FLOOR_MM = 0.05, 0.02  # points that move less than this in training are at rest; least unit of a coefficient
+CONFIG: dict[str, Any] = {"ear": {"width": 64}, "net": {"width": 128, "layers": 4}}
+ABLATIONS: dict[str, dict[str, Any]] = {  # the paper's table 3; Codes4O concerns an avatar's opacity
+    "codes": {"net": {**CONFIG["net"], "use_codes": False}},
+    "diffusion": {"net": {"recurrent": True}},
+}
+SPOKEN = {"AU25": 2 * AU_INDEX["AU25"], "AU26": 2 * AU_INDEX["AU26"]}  # first column of each in 36 codes
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """A pool with the codes that were asked for [n, 36] and those that the whole face shows [n, 17]."""
+
+    pool: Pool
+    codes: np.ndarray
+    shown: np.ndarray
+
+
+def lessons(pool: Pool) -> Lessons:
+    """`Lessons` of a pool."""
+    return Lessons(pool, asked_of(pool), shown_codes(pool))
+
+
+def resting_metric(head: Head, basis: Basis, goal: np.ndarray) -> np.ndarray:
+    """[k, r]: displacement of the points that hardly move in the faces `goal` [n, k] (root mean square, mm)."""
+    rows = (basis.out.astype(np.float64) @ shape_rows(head)).reshape(basis.size, -1, 3)
+    power = np.cov(goal.astype(np.float64).T)
+    moved = np.sqrt(np.einsum("kvc,kl,lvc->v", rows, power, rows, optimize=True))
+    still = rows[:, moved < STILL_MM].reshape(basis.size, -1) / np.sqrt(max(int((moved < STILL_MM).sum()), 1))
+    value, vector = np.linalg.eigh(still @ still.T)
+    return (vector * np.sqrt(np.maximum(value, 0.0))).astype(np.float32)
+
+
+def _tensors(device: torch.device) -> Callable[[np.ndarray], Tensor]:
+    return lambda values: torch.from_numpy(np.asarray(values, np.float32)).to(device)
+
+
+def fit_ear(
+    data: Lessons, held: Lessons | None, plan: Plan, config: Mapping[str, Any], report: Reporter = SILENT
+) -> tuple[SpeechToAU, list[dict[str, Any]]]:
+    """Stage 1. The log's `codes` is the mean absolute error on held clips, `spoken` that of AU25 and AU26."""
+    torch.manual_seed(plan.seed)
+    device = place()
+    ear, tensor, pool = SpeechToAU(**config).to(device), _tensors(device), data.pool
+
+    def step_loss(step: int) -> Tensor:
+        rng = draws(plan, step)
+        _, rows = pool.draw(EAR_BATCH, WINDOW, LISTEN, rng)
+        ear.train()
+        heard = ear(tensor(worn(pool.speech[rows], rng)))
+        return audio_loss(heard, tensor(data.shown[rows]))
+
+    @torch.inference_mode()
+    def check() -> dict[str, float]:
+        if held is None:
+            return {}
+        ear.eval()
+        _, rows = held.pool.draw(48, WINDOW, LISTEN, np.random.default_rng(5))
+        inner = rows[:, LISTEN:-LISTEN]
+        missed = (ear(tensor(held.pool.speech[rows]))[:, LISTEN:-LISTEN] - tensor(held.shown[inner])).abs()
+        spoken = [PAPER17.index(name) for name in SPOKEN]
+        return {"codes": round(float(missed.mean()), 4), "spoken": round(float(missed[..., spoken].mean()), 4)}
+
+    return ear, train(ear, step_loss, plan, check, report)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of stage 2. goal [b, w, k] mm, codes [b, w, 36], speech [b, w + 2 MARGIN, 75]."""
+
+    goal: Tensor
+    codes: Tensor
+    speech: Tensor
+
+
+def batch_of(
+    data: Lessons, ear: SpeechToAU, count: int, rng: np.random.Generator, tensor: Callable[[np.ndarray], Tensor],
+    learning: bool = True,
+) -> Batch:  # fmt: skip
+    """Windows of the clips. learning: worn speech and mixed codes; else speech and codes as when the system runs."""
+    pool = data.pool
+    _, rows = pool.draw(count, WINDOW, LISTEN, rng)
+    speech = worn(pool.speech[rows], rng) if learning else pool.speech[rows]
+    heard = tensor(speech)
+    inner = rows[:, LISTEN:-LISTEN]
+    with torch.no_grad():
+        own = ear.eval()(heard)[:, LISTEN:-LISTEN]
+    truth = tensor(data.shown[inner])
+    share = tensor(rng.random((count, 1, 1))) if learning else torch.zeros((), device=heard.device)
+    mixed = own + share * (truth - own)
+    codes = tensor(data.codes[inner])
+    for name, column in SPOKEN.items():
+        spoken = mixed[..., PAPER17.index(name), None]
+        codes[..., column : column + 2] = torch.maximum(codes[..., column : column + 2], spoken)
+    edge = LISTEN - MARGIN
+    return Batch(tensor(pool.goal[inner]), codes, heard[:, edge:-edge])
+
+
+def build(size: int, config: Mapping[str, Any]) -> Denoiser | Recurrent:
+    """Stage 2's network of a configuration."""
+    if config.get("recurrent"):
+        return Recurrent(size)
+    return Denoiser(size, **config)
+
+
+def fit(
+    data: Lessons, held: Lessons | None, head: Head, basis: Basis, plan: Plan, ear: SpeechToAU,
+    config: Mapping[str, Any], report: Reporter = SILENT,
+) -> tuple[Denoiser | Recurrent, list[dict[str, Any]]]:  # fmt: skip
+    """Stage 2 under eq. 29."""
+    torch.manual_seed(plan.seed)
+    device = place()
+    tensor, net = _tensors(device), build(basis.size, config).to(device)
+    net.spread.copy_(tensor(np.maximum(data.pool.goal.astype(np.float32).std(0), FLOOR_MM)))
+    measure = VertexLoss(head, basis).to(device)
+    resting = tensor(resting_metric(head, basis, data.pool.goal[::7]))
+
+    def step_loss(step: int) -> Tensor:
+        rng = draws(plan, step)
+        made = batch_of(data, ear, BATCH, rng, tensor)
+        net.train()
+        if isinstance(net, Recurrent):
+            seen = net(made.codes, made.speech)
+        else:
+            time = tensor(rng.random(BATCH))
+            noise = steady(*(tensor(rng.standard_normal((BATCH, n, basis.size))) for n in (WINDOW, 1)))
+            seen = net(add_noise(made.goal / net.spread, time, noise), made.codes, made.speech, time)
+        return geometry_loss(seen * net.spread, made.goal, measure.lips, resting)
+
+    def check() -> dict[str, float]:
+        if held is None:
+            return {}
+        return held_errors(net, batch_of(held, ear, 40, np.random.default_rng(6), tensor, learning=False), measure)
+
+    return net, train(net, step_loss, plan, check, report)
+
+
+@torch.inference_mode()
+def held_errors(net: Denoiser | Recurrent, made: Batch, measure: VertexLoss) -> dict[str, float]:
+    """Root mean square errors of lips and upper face in mm over windows sampled as when the system runs, and how far
+    the lips move in them against the truth (1: as much)."""
+    net.eval()
+    rng = torch.Generator().manual_seed(7)
+    if isinstance(net, Recurrent):
+        seen = net(made.codes, made.speech)
+    else:
+        shape = made.goal.shape
+        noise = steady(torch.randn(shape, generator=rng), torch.randn((shape[0], 1, shape[2]), generator=rng))
+        seen = sample(net, made.codes, made.speech, noise.to(made.goal.device))
+    seen = seen * net.spread
+    missed = seen - made.goal
+    moved = [((x - x.mean(1, keepdim=True)) @ measure.lips).square().sum(-1).mean().sqrt() for x in (seen, made.goal)]
+    return {
+        "held_lips_mm": round(float((missed @ measure.lips).square().sum(-1).mean(1).sqrt().mean()), 4),
+        "held_upper_mm": round(float((missed @ measure.upper).square().sum(-1).mean(1).sqrt().mean()), 4),
+        "amplitude": round(float(moved[0] / moved[1]), 3),
+    }  # fmt: skip
+
+
+class Both(nn.Module):
+    """Encoder and denoiser as one checkpoint: tensors `ear.*` and `net.*`."""
+
+    def __init__(self, ear: SpeechToAU, net: Denoiser | Recurrent):
+        super().__init__()
+        self.ear, self.net = ear, net
+
+
+def recipe(
+    out: Path, work: Path, *, seed: int = 0, report: Reporter = SILENT, steps: str = "4000", ablate: str = ""
+) -> dict[str, Any]:
+    """`train emodifftalk OUT --work SET`: both stages, the checkpoint, its log and its curves."""
+    import dataclasses
+
+    config = ablated(CONFIG, ABLATIONS, ablate)
+    plan = plan_of(out, steps, seed)
+    first = max(10, round(EAR_STEPS * count_of(steps)))
+    made = gather(work, (), report)
+    data, held = lessons(made.train), lessons(made.held)
+    early = dataclasses.replace(plan, steps=first, every=max(10, first // 20), keep=out.with_suffix(".ear.pt"))
+    ear, heard = fit_ear(data, held, early, config["ear"], report)
+    net, log = fit(data, held, made.head, made.basis, plan, ear, config["net"], report)
+    return finish(
+        out, Both(ear, net), config, made.basis, log, system=NAME, supports=EmoDiffTalk.supports,
+        native_fps=EmoDiffTalk.native_fps, head=made.head, ablate=ablate,
+        curves=("loss", "held_lips_mm", "held_upper_mm", "amplitude"), facts={"ear": heard[-1]},
+    )  # fmt: skip
