@@ -40,6 +40,9 @@ RECIPES |= {
 RECIPES |= {  # motion systems: --work is a set of `studio perform`; options: steps=N, ablate=NAME
     "motion_basis": Recipe("engine.train.motion_basis:recipe", "the basis that every motion network ends in"),
     "emotalk3d": Recipe("engine.train.emotalk3d_recipe:recipe", "EmoTalk3D's S2GNet"),
+    "emotag": Recipe("engine.train.emotag_recipe:recipe", "EmoTaG's gated residual motion network"),
+    "emotag_adapt": Recipe("engine.train.emotag_adapt:recipe", "emotag to one person from seconds (OUT: .safetensors)"),
+    "emodifftalk": Recipe("engine.train.emodifftalk_recipe:recipe", "EmoDiffTalk's speech-to-AU and diffusion"),
 }
 DATASETS: dict[str, Recipe] = {
     "speech": Recipe("engine.train.speech_chain:dataset", "every voice of the speech nets, with labels"),
