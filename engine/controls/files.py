@@ -41,6 +41,8 @@ DIALS: dict[str, tuple[float, float, float]] = {
 }
 _OLD_DIALS = {"mouth": "articulation"}  # names of earlier files
 MODULATIONS = ("soft", "paper")
+# Words of the recorded sets for the strength of an expression (EmoTalk3D: mild, strong; EmoVOCA and MEAD: three levels).
+INTENSITIES: dict[str, float] = {"mild": 0.5, "strong": 1.0, "low": 1 / 3, "medium": 2 / 3, "high": 1.0}
 GAZE = {"yaw": (-1.2, 1.2), "pitch": (-1.2, 1.2), "influence": (0, 1)}  # radians, radians, share
 AU_SIDES = tuple(f"{au}_{side}" for au in AUS for side in SIDES)
 
@@ -73,7 +75,7 @@ def parse_controls(data: object) -> Controls:
     """Controls from parsed JSON. Raises BadInput with one sentence that names the entry."""
     if not isinstance(data, Mapping) or data.get("kind") != KIND:
         raise BadInput('is no controls file: it must hold {"kind": "controls", "format": 1, ...}')
-    if not isinstance(data.get("format"), int) or data["format"] > FORMAT:
+    if type(data.get("format")) is not int or data["format"] > FORMAT:
         raise BadInput(f"controls format {data.get('format')!r} is newer than this program reads ({FORMAT})")
     known = {"kind", "format", *Controls.__dataclass_fields__}
     if unknown := sorted(set(data) - known):
@@ -88,7 +90,7 @@ def parse_controls(data: object) -> Controls:
     layers = _table(data, "layers", LAYERS)
     return Controls(
         emotions={k: _keys(v, f"emotions.{k}", 0, 1) for k, v in emotions.items()},
-        intensity=_keys(data.get("intensity"), "intensity", 0, 1) or ((0.0, 1.0),),
+        intensity=_keys(_intensity(data.get("intensity")), "intensity", 0, 1) or ((0.0, 1.0),),
         valence=_keys(data.get("valence"), "valence", -1, 1) or ((0.0, 0.0),),
         arousal=_keys(data.get("arousal"), "arousal", -1, 1) or ((0.0, 0.0),),
         prompts=tuple(_prompt(p, f"prompts[{i}]") for i, p in enumerate(_list(data, "prompts"))),
@@ -98,8 +100,17 @@ def parse_controls(data: object) -> Controls:
         layers={k: _layer(v, f"layers.{k}") for k, v in layers.items()},
         dials={k: _keys(v, f"dials.{k}", *DIALS[k][:2]) for k, v in dials.items()},
         modulation=modulation,
-        seed=int(_number(data.get("seed", 0), "seed", 0, 2**31 - 1)),
+        seed=_whole(data.get("seed", 0), "seed"),
     )
+
+
+def _intensity(value: object) -> object:
+    """A word for the strength of an expression as a number; anything else as it is."""
+    if isinstance(value, str):
+        if value not in INTENSITIES:
+            raise BadInput(f"intensity: {value!r} is not one of {', '.join(INTENSITIES)}, a number or keys")
+        return INTENSITIES[value]
+    return value
 
 
 def _table(data: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> Mapping[str, Any]:
@@ -127,6 +138,13 @@ def _number(value: object, where: str, low: float, high: float) -> float:
     return float(min(max(value, low), high))
 
 
+def _whole(value: object, where: str) -> int:
+    number = _number(value, where, 0, 2**31 - 1)
+    if number != int(number):
+        raise BadInput(f"{where}: {value} is not a whole number")
+    return int(number)
+
+
 def _keys(value: object, where: str, low: float, high: float) -> Keys:
     if value is None:
         return ()
@@ -152,7 +170,7 @@ def _layer(value: object, where: str) -> Layer:
     return Layer(
         on=value.get("on", True),
         strength=_number(value.get("strength", 1), f"{where}.strength", 0, 2),
-        seed=int(_number(value.get("seed", 0), f"{where}.seed", 0, 2**31 - 1)),
+        seed=_whole(value.get("seed", 0), f"{where}.seed"),
     )
 
 
@@ -161,6 +179,8 @@ def _prompt(value: object, where: str) -> Prompt:
         raise BadInput(f'{where} must be {{"text": "...", "start": s, "end": s}}')
     if unknown := sorted(set(value) - set(Prompt.__dataclass_fields__)):
         raise BadInput(f"{where}: unknown entry '{unknown[0]}'")
+    if not isinstance(value.get("mute", False), bool):
+        raise BadInput(f"{where}.mute must be true or false")
     start = _number(value.get("start", 0), f"{where}.start", -1e6, 1e6)
     end = _number(value.get("end", 1e6), f"{where}.end", -1e6, 1e6)
     if end <= start:
@@ -174,6 +194,6 @@ def _prompt(value: object, where: str) -> Prompt:
         blend_in=_number(value.get("blend_in", 0.3), f"{where}.blend_in", 0, 60),
         blend_out=_number(value.get("blend_out", 0.4), f"{where}.blend_out", 0, 60),
         strength=_number(value.get("strength", 1), f"{where}.strength", 0, 1),
-        mute=bool(value.get("mute", False)),
+        mute=value.get("mute", False),
         activation=activation,
     )  # fmt: skip

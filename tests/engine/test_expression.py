@@ -83,6 +83,16 @@ def test_overlapping_strips_blend_without_a_dip():
     assert level.min() > 0.55 and level.max() <= 0.95
 
 
+@pytest.mark.parametrize("modulation", ["soft", "paper"])
+@pytest.mark.parametrize("text", ["a huge smile with all teeth", "drop your jaw", "do not close your mouth", "snarl"])
+def test_words_never_keep_lips_from_meeting(head, text, modulation):
+    controls = dataclasses.replace(QUIET, prompts=(Prompt(text, 0.0, 10.0),), modulation=modulation)
+    take = perform(sound(), controls, fps=50, head=head, speech=voice())
+    gap = gaps_mm(head, take)
+    for start, end in CLOSURES:
+        assert gap[(take.times >= start) & (take.times <= end - 0.01)].max() < 1.0, (text, start)
+
+
 # --- a face that lives
 
 

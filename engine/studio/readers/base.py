@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
+from engine.controls.files import INTENSITIES
 from engine.core.errors import BadFile, BadInput
 from engine.core.names import EMOTIONS
 
@@ -30,9 +31,7 @@ LABELS: dict[str, str] = {
     "anger": "angry", "disgust": "disgusted", "afraid": "fear", "fearful": "fear", "happiness": "happy", "joy": "happy",
     "sadness": "sad", "surprise": "surprised", "calm": "neutral",
 }  # fmt: skip
-LEVELS: dict[str, float] = {
-    "mild": 0.5, "strong": 1.0, "low": 1 / 3, "medium": 2 / 3, "high": 1.0, "1": 1 / 3, "2": 2 / 3, "3": 1.0,
-}  # fmt: skip
+LEVELS: dict[str, float] = {**INTENSITIES, "1": 1 / 3, "2": 2 / 3, "3": 1.0}
 
 
 @dataclass(frozen=True)
