@@ -41,7 +41,7 @@ DIALS: dict[str, tuple[float, float, float]] = {
 }
 _OLD_DIALS = {"mouth": "articulation"}  # names of earlier files
 MODULATIONS = ("soft", "paper")
-# Words of the recorded sets for the strength of an expression (EmoTalk3D: mild, strong; EmoVOCA and MEAD: three levels).
+# Words of the recorded sets for the strength of an expression (EmoTalk3D: mild, strong; EmoVOCA, MEAD: three).
 INTENSITIES: dict[str, float] = {"mild": 0.5, "strong": 1.0, "low": 1 / 3, "medium": 2 / 3, "high": 1.0}
 GAZE = {"yaw": (-1.2, 1.2), "pitch": (-1.2, 1.2), "influence": (0, 1)}  # radians, radians, share
 AU_SIDES = tuple(f"{au}_{side}" for au in AUS for side in SIDES)
