@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -53,4 +54,55 @@ def read(
 
     with reporting(as_json) as report:
         result = summary(folder, kind, check, report)
+    show(result, as_json, table(result))
+
+
+@studio_app.command()
+def capture(
+    out: Annotated[Path, typer.Argument(help="Folder of the capture; pictures that are there are kept.")],
+    head: Annotated[str, typer.Option(help="Head: a name or a head.npz.")] = "default",
+    scene: Annotated[Path | None, typer.Option(help="Instead: a .blend with a rigged character.")] = None,
+    mesh: Annotated[str, typer.Option(help="Name of that character's mesh, where several speak.")] = "",
+    cameras: Annotated[str, typer.Option(help="ring (360 degrees) or dome (EmoTalk3D's 11 over 180).")] = "ring",
+    views: Annotated[int, typer.Option(min=0, help="How many of them (0: as the preset says).")] = 0,
+    size: Annotated[int, typer.Option(help="Side of the square pictures.")] = 512,
+    samples: Annotated[int, typer.Option(help="Samples a pixel; hair wants 32 or more.")] = 32,
+    test_samples: Annotated[int, typer.Option(help="Samples of the test pictures.")] = 64,
+    each: Annotated[int, typer.Option(help="Pictures of each pose but the neutral one.")] = 9,
+    tests: Annotated[int, typer.Option(help="Test pictures: unseen poses from unseen views.")] = 24,
+    poses: Annotated[Path | None, typer.Option(help="A table of poses instead of the bundled one.")] = None,
+    take: Annotated[list[Path] | None, typer.Option(help="Also moments of this take.")] = None,
+    moments: Annotated[int, typer.Option(min=1, help="How many of each take.")] = 6,
+    noise: Annotated[float, typer.Option(help="Adaptive sampling: noise at which a pixel is done (0: off).")] = 0.0,
+    frames: Annotated[str, typer.Option(help="A-B: only these pictures of the plan, counted from 1.")] = "",
+    threads: Annotated[int, typer.Option(min=0, help="Threads of Cycles (0: all).")] = 0,
+    own_light: Annotated[
+        bool, typer.Option("--own-light", help="The .blend's lights instead of three soft ones.")
+    ] = False,
+    subsurface: Annotated[bool, typer.Option(help="Light inside the skin: a third more work.")] = True,
+    keep_scene: Annotated[bool, typer.Option("--keep-scene", help="Render the rest of the .blend too.")] = False,
+    blender: Annotated[str, typer.Option(help="A Blender program instead of the bpy module.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the plan that lies in the folder.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Photograph a character with Cycles from calibrated cameras: what Gaussian avatars are trained on."""
+    from engine.core.takefile import read_take
+    from engine.head.library import load_head
+    from engine.serve.jobs import head as head_job
+    from engine.studio import capture as studio
+    from engine.studio.capture_plan import plan
+    from engine.studio.poses import TABLE, of_take
+    from engine.studio.poses import table as pose_table
+
+    if not resume:
+        it = load_head(head)
+        train, test = pose_table(poses or TABLE)
+        train += [pose for path in take or [] for pose in of_take(read_take(path), moments, path.stem)]
+        made = plan(
+            train, test, studio.head_points(it), size, cameras, views, each, samples, test_samples, tests
+        )  # fmt: skip
+        answer = None if scene is not None else head_job({"head": head})
+        studio.prepare(out, made, size, answer, scene, mesh, noise, not own_light, keep_scene, subsurface)
+    with reporting(as_json) as report:
+        result = studio.run(out, frames, threads, blender, report, lambda text: print(text, file=sys.stderr))
     show(result, as_json, table(result))
