@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from engine.core.anatomy import Head
+from engine.core.names import ARTICULATION
 from engine.core.progress import SILENT, Reporter
 from engine.motion.emotalk3d import NAME, EmoTalk3D
 from engine.motion.nets.basis import Basis
@@ -20,7 +21,8 @@ from engine.train.motion_data import Pool
 from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
 from engine.train.motion_recipe import ablated, finish, gather, plan_of
 
-BATCH, ROWS = 16, 150
+BATCH, ROWS = 24, 100
+DEAF = 0.25  # share of clips heard by articulation alone: features of people sound unlike those of synthesised voices
 KINDS = ("label", "change", "mix", "plain")  # what the network is told about; the rest is applied after it
 CONFIG: dict[str, Any] = {"width": 160, "layers": 2}
 ABLATIONS: dict[str, dict[str, Any]] = {"emotion": {"use_emotion": False}}  # the paper's table 4, what concerns motion
@@ -45,10 +47,13 @@ def fit(
         return torch.from_numpy(column[rows].astype(np.float32)).to(device)
 
     def step_loss(step: int) -> torch.Tensor:
-        _, rows = pool.draw(BATCH, ROWS, EDGE, draws(plan, step))
+        rng = draws(plan, step)
+        _, rows = pool.draw(BATCH, ROWS, EDGE, rng)
         inner = rows[:, EDGE:-EDGE]
+        speech = tensor(pool.speech, rows)
+        speech[torch.from_numpy(rng.random(BATCH) < DEAF).to(device), :, len(ARTICULATION) :] = 0.0
         net.train()
-        seen, _ = net(tensor(pool.speech, rows), tensor(pool.emotion, inner))
+        seen, _ = net(speech, tensor(pool.emotion, inner))
         return loss(seen, tensor(pool.goal, inner))
 
     def check() -> dict[str, float]:
