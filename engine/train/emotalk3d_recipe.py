@@ -22,6 +22,7 @@ from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
 from engine.train.motion_recipe import ablated, finish, gather, plan_of
 
 BATCH, ROWS = 24, 100
+SPEED, UNREST = 4.0, 4.0  # weights of velocity and acceleration in the loss: held vowels must stand still
 DEAF = 0.25  # share of clips heard by articulation alone: features of people sound unlike those of synthesised voices
 KINDS = ("label", "change", "mix", "plain")  # what the network is told about; the rest is applied after it
 CONFIG: dict[str, Any] = {"width": 160, "layers": 2}
@@ -41,7 +42,7 @@ def fit(
     torch.manual_seed(plan.seed)
     device = place()
     net = S2GNet(basis.size, **(CONFIG if config is None else config)).to(device)
-    loss = VertexLoss(head, basis).to(device)
+    loss = VertexLoss(head, basis, SPEED, UNREST).to(device)
 
     def tensor(column: np.ndarray, rows: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(column[rows].astype(np.float32)).to(device)

@@ -28,10 +28,15 @@ LIPS, UPPER, SPEED = 2.0, 1.0, 2.0  # weights beside the whole face's 1: regions
 
 
 class VertexLoss(nn.Module):
-    """Mean square error of vertices in mm² from coefficients: whole face + lips + upper face, and of their velocity."""
+    """Mean square error of vertices in mm² from coefficients: whole face + lips + upper face, and of their changes.
 
-    def __init__(self, head: Head, basis: Basis):
+    speed, unrest: weights of the first and second difference from row to row; the second weighs a tremor most, which is
+    large there and small in the position.
+    """
+
+    def __init__(self, head: Head, basis: Basis, speed: float = SPEED, unrest: float = 0.0):
         super().__init__()
+        self.speed, self.unrest = speed, unrest
         self.lips: Tensor
         self.upper: Tensor
         for name, mask in (("lips", "lips"), ("upper", "upper_face")):
@@ -40,7 +45,9 @@ class VertexLoss(nn.Module):
     def forward(self, seen: Tensor, truth: Tensor) -> Tensor:
         """[b, t, k] twice -> one number."""
         missed = seen - truth
-        return self._of(missed) + SPEED * self._of(missed[:, 1:] - missed[:, :-1])
+        change = missed[:, 1:] - missed[:, :-1]
+        total = self._of(missed) + self.speed * self._of(change)
+        return total + self.unrest * self._of(change[:, 1:] - change[:, :-1]) if self.unrest else total
 
     def _of(self, missed: Tensor) -> Tensor:
         lips, upper = missed @ self.lips, missed @ self.upper
