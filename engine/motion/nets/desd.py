@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from engine.motion.nets.spiral import Levels, Pool, SpiralConv
 
 JOINS = ("concat", "reverse", "zero", "sum", "mult")
-WIDTHS = (24, 48, 64)
+WIDTHS = (16, 32, 64)
 LATENT = 64
 
 
@@ -68,7 +68,8 @@ class DESD(nn.Module):
         self.feel = self.talk if single else Encoder(levels)
         self.decode = Decoder(levels, LATENT if join in ("sum", "mult") else 2 * LATENT)
 
-    def _joined(self, talk: Tensor, feel: Tensor) -> Tensor:
+    def joined(self, talk: Tensor, feel: Tensor) -> Tensor:
+        """What the decoder is given of two features [b, LATENT] each."""
         if self.join == "sum":
             return talk + feel
         if self.join == "mult":
@@ -89,7 +90,7 @@ class DESD(nn.Module):
 
     def mix(self, talk: Tensor, feel: Tensor, talk_share: float = 1.0, feel_share: float = 1.0) -> Tensor:
         """Talking and expressive displacements joined: D(mu_t f_t ⊕ mu_e f_e)."""
-        return self.decode(self._joined(talk_share * self.talk(talk), feel_share * self.feel(feel)))
+        return self.decode(self.joined(talk_share * self.talk(talk), feel_share * self.feel(feel)))
 
 
 def landmark_weights(template: Tensor, landmarks: Tensor, least: float = 0.004) -> Tensor:

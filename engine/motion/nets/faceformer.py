@@ -1,36 +1,61 @@
 """EmoVOCA's E-FaceFormer (its section 4.2, after Fan et al. 2022): an autoregressive decoder told emotion and
 intensity.
 
-Audio through interface v1, label and intensity as vectors through a linear layer of 64 each, added to the audio; a
-transformer decoder with a biased causal mask and periodic positions predicts each frame from those before it. One frame
-at a time with cached keys and values, so a long voice costs the same per second; the attention reaches MEMORY frames
-back.
+Audio through interface v1, label and intensity as one-hot vectors through a linear layer of 64 each, joined to the
+audio; a transformer decoder with a biased causal mask and periodic positions predicts each frame from those before it.
+One frame at a time with cached keys and values, so a long voice costs the same per second; the attention reaches MEMORY
+frames back.
+
+Between the paper's three intensities the one-hot vector is a mix of the two nearest, and below the weakest it fades, as
+the label's does: no feeling is no vector (its section 4.4 tests neutral speech with both at zero).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.core.names import ARTICULATION, EMOTIONS
+from engine.core.names import ARTICULATION, EMOTION_INDEX, EMOTIONS
 
 INPUT = len(ARTICULATION) + 64
 PERIOD = 25  # frames of the periodic positions and of the mask's steps (one second at the native rate)
 MEMORY = 50  # frames that attention reaches back
-AHEAD = 4  # rows of interface v1 that the audio's convolution looks to either side
+AHEAD = 8  # rows of interface v1 that the audio's convolution looks to either side
+STEPS = (1 / 3, 2 / 3, 1.0)  # the intensities that have a place in the one-hot vector
+
+
+def conditions(emotion: np.ndarray, strength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the network is told of a feeling. emotion [t, 14]: shares of the labels; strength [t] in [0, 1] ->
+    (labels [t, 14], rows sum to 1 or, below the first of STEPS, to less; intensity [t, 3], one-hot at STEPS)."""
+    knots = np.array((0.0, *STEPS))
+    level = np.stack([np.interp(strength, knots, np.eye(len(knots))[i + 1]) for i in range(len(STEPS))], 1)
+    label = emotion.copy()
+    label[:, EMOTION_INDEX["neutral"]] = 0.0
+    label /= np.maximum(label.sum(1, keepdims=True), 1e-6)
+    return (label * level.sum(1, keepdims=True)).astype(np.float32), level.astype(np.float32)
 
 
 @dataclass
 class Memory:
     """Keys and values of the last MEMORY frames of each layer, the last frame, and how many frames came before."""
 
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
+    keys: list[Tensor | None]
+    values: list[Tensor | None]
     last: Tensor | None = None
     count: int = 0
+
+    @classmethod
+    def empty(cls, layers: int, count: int = 0) -> Memory:
+        """Nothing remembered, about to make frame number `count`."""
+        return cls([None] * layers, [None] * layers, None, count)
+
+    def copy(self) -> Memory:
+        """A memory of its own: `roll` replaces tensors and never writes into them."""
+        return Memory(list(self.keys), list(self.values), self.last, self.count)
 
 
 class Layer(nn.Module):
@@ -79,17 +104,17 @@ class Layer(nn.Module):
 class EFaceFormer(nn.Module):
     """Native 25 frames a second: two rows of interface v1 make one frame.
 
-    speech [b, 2 t + 2 AHEAD, 75], emotion [b, t, 14] (shares that sum to 1), intensity [b, t, 1] -> [b, t, size].
+    speech [b, 2 t + 2 AHEAD, 75], emotion [b, t, 14] and intensity [b, t, 3] (see `conditions`) -> [b, t, size].
     """
 
-    def __init__(self, size: int, width: int = 96, heads: int = 4, layers: int = 2):
+    def __init__(self, size: int, width: int = 128, heads: int = 4, layers: int = 2):
         super().__init__()
         self.place: Tensor
         self.size = size
         self.hear = nn.Sequential(
             nn.Conv1d(INPUT, width, 2 * AHEAD + 2, stride=2), nn.GELU(), nn.Conv1d(width, width, 1)
         )
-        self.feel, self.strong = nn.Linear(len(EMOTIONS), 64), nn.Linear(1, 64)
+        self.feel, self.strong = nn.Linear(len(EMOTIONS), 64), nn.Linear(len(STEPS), 64)
         self.tell = nn.Linear(width + 128, width)
         self.enter = nn.Linear(size, width)
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(layers))
@@ -104,7 +129,10 @@ class EFaceFormer(nn.Module):
 
     def forward(self, before: Tensor, speech: Tensor, emotion: Tensor, intensity: Tensor) -> Tensor:
         """Teacher forcing: before [b, t, size] is the frame before each frame (zeros first)."""
-        told = self.told(speech, emotion, intensity)
+        return self.decode(before, self.told(speech, emotion, intensity))
+
+    def decode(self, before: Tensor, told: Tensor) -> Tensor:
+        """All frames at once, from the frame before each and what each is told."""
         position = self.place[torch.arange(before.shape[1]) % PERIOD]
         x = self.enter(before) + told + position
         for layer in self.layers:
@@ -117,7 +145,7 @@ class EFaceFormer(nn.Module):
     ) -> tuple[Tensor, Memory]:
         """Free running, frame by frame; the memory to go on with."""
         told = self.told(speech, emotion, intensity)
-        memory = memory or Memory([None] * len(self.layers), [None] * len(self.layers))  # type: ignore[list-item]
+        memory = memory or Memory.empty(len(self.layers))
         last = memory.last if memory.last is not None else told.new_zeros(len(told), 1, self.size)
         out = []
         for i in range(told.shape[1]):

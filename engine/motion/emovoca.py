@@ -1,0 +1,113 @@
+"""`emovoca`: EmoVOCA's E-FaceFormer (nets/faceformer.py) as a motion system. Obeys labels and their intensity.
+
+The network runs at 25 frames a second, each frame after the one before; its frames are joined by a cubic to the 50 rows
+a second of interface v1, because contacts are heard at that rate and a closure may be shorter than a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.core.control import ControlTrack
+from engine.core.sound import Speech
+from engine.motion.base import MotionSlice
+from engine.motion.nets import file
+from engine.motion.nets.inputs import interface, slice_of, wide_rows
+
+NAME = "emovoca"
+ROWS_HZ = 50.0
+BEFORE, AFTER = 1, 2  # frames that the cubic needs around the one it starts from
+
+
+@dataclass
+class State:
+    """Where free running has come: the network's memory, its last frames [n, k] and the number of the first of them."""
+
+    memory: Any
+    frames: np.ndarray
+    first: int
+
+
+def between(frames: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Frames [n, k] at fractional numbers `at` [t] by a Catmull-Rom cubic, the ends held. [t, k]."""
+    whole = np.floor(at).astype(int)
+    u = (at - whole)[:, None].astype(frames.dtype)
+    a, b, c, d = (frames[np.clip(whole + i, 0, len(frames) - 1)] for i in (-1, 0, 1, 2))
+    return b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
+
+
+def strength(track: ControlTrack) -> np.ndarray:
+    """How strongly anything is felt: the sum of the labels (at most 1) times the intensity. [t] in [0, 1]."""
+    return np.minimum(track.emotion[:, 1:].sum(1), 1.0) * track.intensity
+
+
+class EmoVOCA:
+    """E-FaceFormer, free running; its memory is passed from window to window."""
+
+    name = NAME
+    supports = frozenset({"labels", "intensity"})
+    native_fps = 25.0
+
+    def __init__(self, path: Path | None = None):
+        import torch
+
+        from engine.assets.registry import resolve
+        from engine.motion.nets.faceformer import EFaceFormer
+
+        checkpoint = file.read(path or resolve(NAME, "motion"), NAME)
+        self.basis, self.checkpoint_sha256 = checkpoint.basis, checkpoint.sha256
+        self.net = EFaceFormer(checkpoint.basis.size, **checkpoint.header["config"])
+        self.net.load_state_dict({k: torch.from_numpy(v) for k, v in checkpoint.tensors.items()})
+        self.net.eval()
+
+    def prepare(self, speech: Speech) -> tuple[Speech, np.ndarray]:
+        return speech, interface(speech)
+
+    def run(
+        self,
+        cache: tuple[Speech, np.ndarray],
+        controls: Callable[[np.ndarray], ControlTrack],
+        t0: float,
+        t1: float,
+        state: State | None = None,
+    ) -> tuple[MotionSlice, State]:
+        from engine.motion.nets.faceformer import MEMORY
+
+        heard, rows = cache
+        first, last = (int(np.ceil(t * ROWS_HZ - 1e-6)) for t in (t0, t1))
+        times = np.arange(first, last) / ROWS_HZ
+        at = times * self.native_fps
+        begin, end = int(first // 2) - BEFORE, int(last // 2) + AFTER + 1
+        if state is None:  # in the middle of a voice it needs a run-up
+            start = max(0, begin - MEMORY)
+            state = State(None, np.zeros((0, self.basis.size), np.float32), start)
+        state = self._advance(rows, controls, state, end)
+        out = slice_of(
+            self.basis.weights(between(state.frames, at - state.first)), heard, controls, times, self.supports
+        )
+        keep = max(0, int(last // 2) - BEFORE - state.first)
+        return out, State(state.memory, state.frames[keep:], state.first + keep)
+
+    def _advance(
+        self, rows: np.ndarray, controls: Callable[[np.ndarray], ControlTrack], state: State, end: int
+    ) -> State:  # fmt: skip
+        """Run until frame `end` is there; `state` itself stays as it is, so that a window can be run again."""
+        import torch
+
+        from engine.motion.nets.faceformer import AHEAD, Memory, conditions
+
+        begin = state.first + len(state.frames)
+        if end <= begin:
+            return state
+        memory = state.memory.copy() if state.memory is not None else Memory.empty(len(self.net.layers), begin)
+        track = controls(np.arange(begin, end) / self.native_fps)
+        given = (wide_rows(rows, 2 * begin, 2 * end, AHEAD), *conditions(track.emotion, strength(track)))
+        said, label, level = (torch.from_numpy(np.asarray(x, np.float32))[None] for x in given)
+        with torch.inference_mode():
+            frames, memory = self.net.roll(said, label, level, memory)
+        return State(memory, np.concatenate([state.frames, frames[0].numpy()]), state.first)
