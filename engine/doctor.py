@@ -71,6 +71,13 @@ def check_checkpoints() -> str:
     return ", ".join(f"{entry.kind} {entry.name}" for entry in entries) or "none that is a file"
 
 
+def check_motion() -> str:
+    """Loads every motion system that has a checkpoint and names those that can be chosen."""
+    from engine.motion.base import get_system, offered
+
+    return ", ".join(get_system(row["name"]).name for row in offered())
+
+
 def check_speech() -> str:
     """Loads the default speech encoder and listens to half a second of hum with it."""
     import numpy as np
@@ -214,8 +221,8 @@ def check_gpu() -> str:
 
 CHECKS: dict[str, Callable[[], str]] = {
     "python": check_python, "packages": check_packages, "folders": check_folders, "checkpoints": check_checkpoints,
-    "audio": check_audio, "sample voice": check_sample_voice, "speech": check_speech, "head": check_head,
-    "rasteriser": check_raster, "video": check_video, "bpy module": check_blender_module,
+    "audio": check_audio, "sample voice": check_sample_voice, "speech": check_speech, "motion": check_motion,
+    "head": check_head, "rasteriser": check_raster, "video": check_video, "bpy module": check_blender_module,
     "Blender's way here": check_extension, "gpu": check_gpu,
 }  # fmt: skip
 

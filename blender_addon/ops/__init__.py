@@ -14,6 +14,7 @@ from . import (
     head,
     housekeeping,
     live_units,
+    motion,
     opening,
     performance,
     render_engine,
@@ -25,6 +26,7 @@ from . import (
 CLASSES = (
     *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *opening.CLASSES, *cues.CLASSES,
     *directing.CLASSES, *exporting.CLASSES, *housekeeping.CLASSES, *live_units.CLASSES,
+    *motion.CLASSES,
 )  # fmt: skip
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import bpy
 
-from . import character, cues, menus, panels, preferences, settings
+from . import character, cues, menus, motion, panels, preferences, settings
 
-# Sub-panels stand in the order in which they are registered: My Character after Head, Phone Cues after Directions.
+# Sub-panels stand in the order in which they are registered: My Character after Head, Phone Cues after Directions,
+# Engine after Generate.
 CLASSES = (
     *settings.CLASSES, *preferences.CLASSES, *menus.CLASSES, *panels.CLASSES[:2], *character.CLASSES,
-    *panels.CLASSES[2:5], *cues.CLASSES, *panels.CLASSES[5:],
+    *panels.CLASSES[2:5], *cues.CLASSES, *panels.CLASSES[5:8], *motion.CLASSES, *panels.CLASSES[8:],
 )  # fmt: skip
 
 

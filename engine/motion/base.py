@@ -68,6 +68,31 @@ def _direct() -> MotionSystem:
 SYSTEMS: dict[str, Callable[..., MotionSystem]] = {
     "direct": _direct,
 }
+# A line for people on each, shown where a system is chosen.
+ABOUT: dict[str, str] = {
+    "direct": "Stated rules: obeys every control, calm and exact",
+    "emotalk3d": "EmoTalk3D's recurrent net: mouth and mood as one, fast",
+    "emovoca": "EmoVOCA's transformer: speaks frame by frame under a label and its strength",
+    "emotag": "EmoTaG's gated net: a person's own manner over a plain way of speaking",
+    "emodifftalk": "EmoDiffTalk's diffusion: led by action units, every seed another take",
+}
+
+
+def offered() -> list[dict[str, Any]]:
+    """The systems that can be chosen: {"name", "about", "obeys", "after"} (⊆ CONTROLS), read without loading a net.
+
+    A system whose checkpoint is not there is left out.
+    """
+    from engine.assets.registry import list_assets
+
+    supports = {entry.name: entry.supports for entry in list_assets("motion") if entry.path and entry.path.is_file()}
+    out = []
+    for name in SYSTEMS:
+        obeys = CONTROLS if name == "direct" else supports.get(name)
+        if obeys is not None:
+            after = [control for control in CONTROLS if control not in obeys]
+            out.append({"name": name, "about": ABOUT.get(name, ""), "obeys": list(obeys), "after": after})
+    return out
 
 
 def get_system(name: str) -> MotionSystem:

@@ -19,6 +19,7 @@ from typing import Any
 import engine
 from engine.core.errors import BadInput, Cancelled, SoliloquyError
 from engine.core.progress import Reporter
+from engine.motion.base import offered
 from engine.serve import protocol
 from engine.serve.channel import Channel
 from engine.serve.jobs import JOBS, Job
@@ -89,7 +90,7 @@ class Server:
         if kind == "hello":
             self._channel.send(
                 "hello", protocol=protocol.VERSION, version=engine.__version__, pid=os.getpid(),
-                session=str(self._session.folder), jobs=sorted(self._jobs),
+                session=str(self._session.folder), jobs=sorted(self._jobs), systems=offered(),
             )  # fmt: skip
         elif kind == "cancel":
             self._cancel(message["id"])

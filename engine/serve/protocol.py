@@ -3,7 +3,7 @@
 Every message is {"v": 1, "kind": ..., ...}. Requests are small (64 KiB at most) and carry paths, never arrays.
 
 To the engine                                     From the engine
-  hello                                             hello    protocol, version, session, pid, jobs
+  hello                                             hello    protocol, version, session, pid, jobs, systems
   start   id, job, request                          progress id, stage, done, total     (about 20 a second)
   cancel  id                                        warning  id or null, message
   shutdown                                          result | cancelled | error          exactly one per id
@@ -42,7 +42,7 @@ REQUESTS: dict[str, dict[str, type]] = {
 }
 # What the engine says.
 ANSWERS = {
-    "hello",  # protocol, version, session folder, pid, names of jobs
+    "hello",  # protocol, version, session folder, pid, names of jobs, motion systems (engine.motion.base.offered)
     "progress",  # id, stage, done, total
     "warning",  # id or null, message: something was converted, skipped or guessed; the work goes on
     "opened",  # id: the preview takes updates from now on
