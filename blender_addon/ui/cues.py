@@ -20,7 +20,7 @@ class SOLILOQUY_UL_cues(bpy.types.UIList):
         row = layout.row(align=True)
         row.alert = not quiet and not SHORT_S <= item.end - item.start <= LONG_S
         row.active = not quiet
-        split = row.split(factor=0.3, align=True)
+        split = row.split(factor=0.42, align=True)
         split.label(text="pause" if quiet else item.phone)
         cells = split.row(align=True)
         cells.alignment = "RIGHT"

@@ -36,6 +36,17 @@ def _prop(layout: bpy.types.UILayout, control: bpy.types.Object, name: str, text
         layout.prop(control, f'["{name}"]', text=text or name.replace("_", " ").capitalize(), slider=True)
 
 
+def _dial(layout: bpy.types.UILayout, control: bpy.types.Object, name: str) -> None:
+    """A property whose name is long: half of the width for it, which Blender's own split does not give."""
+    split = layout.split(factor=0.5, align=True)
+    cell = split.row()
+    cell.alignment = "RIGHT"
+    cell.label(text=name.replace("_", " ").capitalize())
+    row = split.row(align=True)
+    row.prop(control, f'["{name}"]', text="", slider=True)
+    row.prop_decorator(control, f'["{name}"]')
+
+
 def _split(layout: bpy.types.UILayout) -> bpy.types.UILayout:
     layout.use_property_split = True
     layout.use_property_decorate = True
@@ -69,8 +80,8 @@ class SOLILOQUY_PT_head(_Panel, bpy.types.Panel):
                 row.operator("soliloquy.show_hair", icon="STRANDS", depress=hair.shown(strands))
             if mesh is not None and wrinkles.ON in mesh:
                 row = column.row(align=True)
-                row.prop(mesh, f'["{wrinkles.ON}"]', text="Wrinkles")
-                row.prop(mesh, f'["{wrinkles.STRENGTH}"]', text="Depth")
+                row.prop(mesh, f'["{wrinkles.ON}"]', text="Wrinkles", toggle=True)
+                row.prop(mesh, f'["{wrinkles.STRENGTH}"]', text="", slider=True)
         column.operator("soliloquy.add_head", icon="ADD")
         column.operator("soliloquy.use_character", icon="USER")
 
@@ -95,11 +106,13 @@ class SOLILOQUY_PT_voice(_Section, bpy.types.Panel):
             "soliloquy.load_voice", icon="FILE_SOUND", text="Load Another" if control.get("voice") else None
         )
         if "transcript" in control:
-            row = layout.row(align=True)
-            row.prop(control, '["transcript"]', text="", icon="TEXT")
+            column = _split(layout)
+            column.use_property_decorate = False
+            row = column.row(align=True)
+            row.prop(control, '["transcript"]', text="Transcript")
             row.operator("soliloquy.load_transcript", text="", icon="FILE_FOLDER")
             if control["transcript"]:
-                layout.prop(control, '["language"]', text="", icon="WORLD")
+                column.prop(control, '["language"]', text="Language")
 
 
 class SOLILOQUY_PT_emotion(_Section, bpy.types.Panel):
@@ -215,11 +228,11 @@ class SOLILOQUY_PT_layers(_Section, bpy.types.Panel):
         row = layout.row(align=True)
         row.operator("soliloquy.add_blink", icon="KEY_HLT")
         row.operator("soliloquy.blinks_to_keys")
-        column = _split(layout)
-        for dial in DIALS:
+        column = layout.column(align=True)
+        for dial in (*DIALS, "seed"):
             if dial in control:
-                _prop(column, control, dial)
-        _prop(column, control, "seed")
+                _dial(column, control, dial)
+        column = _split(layout)
         if find.alive(control.get("gaze_target")):
             _prop(column, control, "gaze_influence", "Follow Target")
         else:
@@ -248,10 +261,10 @@ class SOLILOQUY_PT_generate(_Section, bpy.types.Panel):
         row.scale_y = 1.6
         row.operator("soliloquy.generate", icon="PLAY")
         control = find.active_control(context)
-        row = layout.row(align=True)
-        row.operator("soliloquy.load_take", icon="FILE_FOLDER")
+        column = layout.column(align=True)
+        column.operator("soliloquy.load_take", icon="FILE_FOLDER")
         if control.get("take"):
-            row.operator("soliloquy.clear", icon="TRASH")
+            column.operator("soliloquy.clear", icon="TRASH")
 
 
 class SOLILOQUY_PT_export(_Section, bpy.types.Panel):

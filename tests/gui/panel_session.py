@@ -149,7 +149,7 @@ def pictures():
     """The whole panel, in as many pictures as its height needs."""
     area = view()
     bpy.context.scene.frame_set(24)
-    area.spaces[0].shading.type, area.spaces[0].shading.color_type = "SOLID", "VERTEX"
+    area.spaces[0].shading.type, area.spaces[0].shading.color_type = "SOLID", "MATERIAL"
     region = next(r for r in area.regions if r.type == "WINDOW")
     with bpy.context.temp_override(window=window(), screen=window().screen, area=area, region=region):
         bpy.ops.view3d.view_axis(type="FRONT")
