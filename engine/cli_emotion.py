@@ -54,3 +54,23 @@ def legibility(
         if closure:
             result["closure"] = closure_under(manifest, motion, report=report)
     show(result, as_json, table(result))
+
+
+@measure_app.command()
+def voice(
+    audio: Annotated[Path, typer.Argument(help="A voice.")],
+    net: Annotated[Path, typer.Option(help="Checkpoint of `train emotalk3d_extractor` (none comes with the engine).")],
+    out: Annotated[Path | None, typer.Option(help="Write the keys as a controls.json for `speak --controls`.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which emotions an extractor hears in a voice (EmoTalk3D's; it learned synthesised voices alone)."""
+    from engine.audio.read import read_audio
+    from engine.controls.files import write_controls
+    from engine.motion.voice_emotion import extract
+    from engine.speech.encode import encode
+
+    found = extract(encode(read_audio(audio)), net)
+    if out:
+        write_controls(out, found)
+    result = {name: round(max(level for _, level in keys), 3) for name, keys in found.emotions.items()}
+    show({"strongest": result, "controls": str(out) if out else None}, as_json, table(result) or "nothing but neutral")
