@@ -40,6 +40,7 @@ RECIPES |= {
 RECIPES |= {  # motion systems: --work is a set of `studio perform`; options: steps=N, ablate=NAME
     "motion_basis": Recipe("engine.train.motion_basis:recipe", "the basis that every motion network ends in"),
     "emotalk3d": Recipe("engine.train.emotalk3d_recipe:recipe", "EmoTalk3D's S2GNet"),
+    "emovoca": Recipe("engine.train.emovoca_recipe:recipe", "EmoVOCA's chain: DE-SD, its set, E-FaceFormer"),
     "emotalk3d_extractor": Recipe("engine.train.emotalk3d_extractor:recipe", "EmoTalk3D's emotion extractor"),
     "emotag": Recipe("engine.train.emotag_recipe:recipe", "EmoTaG's gated residual motion network"),
     "emotag_adapt": Recipe("engine.train.emotag_adapt:recipe", "emotag to one person from seconds (OUT: .safetensors)"),

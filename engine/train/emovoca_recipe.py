@@ -53,7 +53,7 @@ def recipe(
     mixer, desd_log = joined(work, head, count_of(desd_steps, "desd_steps"), seed, report)
     pools = [Pool(mixtures(work, split, mixer, set, seed, report), basis.coefficients) for split in ("train", "valid")]
     count = count_of(steps)
-    plan = Plan(count, 1.5e-3, seed, max(10, count // 60), work / f"generator_{set}{ablate and '_' + ablate}.pt")
+    plan = Plan(count, 1.5e-3, seed, max(10, count // 40), work / f"generator_{set}{ablate and '_' + ablate}.pt")
     net, log = fit_faceformer(pools[0], pools[1], head, basis, plan, CONFIG, changed["passes"], report)
     facts = {"labels": list(LABELS[set]), "mu_talk": mixer.scales.talk, "mu_feel": mixer.scales.feel}
     if len(desd_log) > 1:

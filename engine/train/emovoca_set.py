@@ -94,6 +94,11 @@ class Pool:
             picked.append((int(i), 0 if rng.random() < 0.125 else int(rng.integers(last + 1))))
         return Batch(*(np.stack(part) for part in zip(*(self._crop(i, at, rows) for i, at in picked), strict=True)))
 
+    def starts(self, count: int, rows: int) -> Batch:
+        """The first `rows` frames of up to `count` clips."""
+        picked = [self._crop(i, 0, rows) for i in range(min(count, len(self.clips)))]
+        return Batch(*(np.stack(part) for part in zip(*picked, strict=True)))
+
     def whole(self, i: int) -> Batch:
         """A whole clip as a batch of one."""
         return Batch(*(part[None] for part in self._crop(i, 0, len(self.clips[i]))))
