@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 
 from ..link.live import HeadSpec
+from ..scene import hair
 from ..scene.find import HEAD_MARK
 
 
@@ -42,7 +43,8 @@ def shown_heads(depsgraph: bpy.types.Depsgraph) -> list[ShownHead]:
                 f"Modifiers of '{ob.name}' change its vertices from {count} to {drawn}: the avatar needs the head's "
                 "own topology, so switch them off"
             )
-        head, avatar = (str(ob.get(name, "default")) for name in ("soliloquy_head_name", "soliloquy_avatar"))
+        head = str(ob.get("soliloquy_head_name", "default"))
+        avatar = hair.avatar_of(ob.original, depsgraph.mode == "RENDER")
         matrix = tuple(x for row in instance.matrix_world for x in row)
         found.append(ShownHead(ob.original, matrix, HeadSpec(head, avatar, count)))
     return found

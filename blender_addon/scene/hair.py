@@ -123,6 +123,15 @@ def shown(ob: bpy.types.Object) -> bool:
     return not (ob.hide_render and ob.hide_viewport)
 
 
+def avatar_of(mesh: bpy.types.Object, rendering: bool) -> str:
+    """The registry name of the head's avatar; the default one is cropped where the head's hair is hidden."""
+    avatar = str(mesh.get("soliloquy_avatar", "default"))
+    strands = of_head(mesh) if avatar == "default" else None
+    if strands is not None and (strands.hide_render if rendering else strands.hide_viewport):
+        return "default-cropped"
+    return avatar
+
+
 def show(ob: bpy.types.Object, visible: bool) -> None:
     """Show or hide it in viewports and renders. SceneProblem if the object is linked from another file."""
     if ob.library is not None:

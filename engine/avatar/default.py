@@ -34,14 +34,17 @@ HAIRY = 0.22  # part of all Gaussians that lie along the scalp's hair, where the
 CROPPED = 0.13  # part of all that are cropped hair, where a scalp is only painted
 
 
-def build_default_avatar(head: Head, count: int = 60_000, seed: int = 0) -> Avatar:
-    """An avatar of exactly `count` Gaussians on this head. Same inputs, same avatar. Raises BadInput below 1,000."""
+def build_default_avatar(head: Head, count: int = 60_000, seed: int = 0, with_hair: bool = True) -> Avatar:
+    """An avatar of exactly `count` Gaussians on this head. Same inputs, same avatar. Raises BadInput below 1,000.
+
+    with_hair=False leaves the scalp cropped where the head has hair of its own.
+    """
     if count < 1000:
         raise BadInput(f"an avatar of {count} Gaussians cannot cover a head; use at least 1000")
     rng = np.random.default_rng(seed)
     surface = Surface(head)
     parts = [strands.blades(head, count)]
-    grown = hair.scalp_hair(head, surface, int(HAIRY * count), seed)
+    grown = hair.scalp_hair(head, surface, int(HAIRY * count), seed) if with_hair else None
     parts.append(strands.cropped(head, surface, int(CROPPED * count), rng) if grown is None else grown[0])
     parts.insert(0, _discs(head, surface, count - sum(map(len, parts)), seed))
 

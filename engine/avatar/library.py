@@ -14,7 +14,7 @@ from engine.core.errors import BadFile, BadInput
 from engine.core.files import sha256_of, sha256_of_arrays
 from engine.core.splats import Avatar
 
-DEFAULT = "default"
+DEFAULT, CROPPED = "default", "default-cropped"
 # Source files whose change makes another default avatar: its cache is named after their digest.
 _BUILDERS = (
     "attach", "bind_kernels", "default", "files", "hair", "layout", "light", "raycast", "rotations", "sampling",
@@ -24,7 +24,8 @@ _KEPT = 6  # built avatars kept in the cache, newest first: one for each head in
 
 
 def load_avatar(name_or_path: str | os.PathLike[str] = DEFAULT, head: Head | None = None) -> Avatar:
-    """An avatar by its registered name, or from an avatar .npz; "default" is built for `head` (None: the default head).
+    """An avatar by its registered name, or from an avatar .npz; "default" is built for `head` (None: the default head),
+    "default-cropped" is the same without its hair.
 
     The same file gives the same (shared, frozen) object. Raises BadInput for an unknown name or an avatar that was
     made for another head, BadFile for a damaged file.
@@ -35,7 +36,7 @@ def load_avatar(name_or_path: str | os.PathLike[str] = DEFAULT, head: Head | Non
         path = Path(text)
     else:
         entry = registry.find(text, "avatar")
-        path = registry.resolve(text, "avatar") if entry.path else _built_default(head)
+        path = registry.resolve(text, "avatar") if entry.path else _built_default(head, text != CROPPED)
     if path.suffix == ".ply":
         raise BadFile(path, "holds Gaussians in space, which do not move with a face; give an avatar .npz")
     try:
@@ -61,10 +62,11 @@ def _read(path: str, mtime_ns: int, size: int) -> Avatar:
     return read_avatar(path)
 
 
-def _built_default(head: Head) -> Path:
+def _built_default(head: Head, with_hair: bool = True) -> Path:
     """Path of the default avatar of this head; built first if it is not there or is damaged."""
     look = sha256_of_arrays(head.template, head.albedo, head.faces, head.face_material)
-    path = registry.user_cache() / f"avatar-default-{_builder_digest()[:12]}-{look[:12]}.npz"
+    name = DEFAULT if with_hair else CROPPED
+    path = registry.user_cache() / f"avatar-{name}-{_builder_digest()[:12]}-{look[:12]}.npz"
     if path.is_file():
         try:
             stat = path.stat()
@@ -74,7 +76,7 @@ def _built_default(head: Head) -> Path:
             path.unlink(missing_ok=True)
     from engine.avatar.default import build_default_avatar
 
-    save_avatar(path, build_default_avatar(head))
+    save_avatar(path, build_default_avatar(head, with_hair=with_hair))
     built = sorted(path.parent.glob("avatar-default-*.npz"), key=lambda p: -p.stat().st_mtime)
     for old in built[_KEPT:]:
         old.unlink(missing_ok=True)

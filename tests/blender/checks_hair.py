@@ -18,6 +18,7 @@ blender_addon.register()
 
 from blender_addon.link import shared  # noqa: E402
 from blender_addon.link.client import Engine  # noqa: E402
+from blender_addon.ops.shown_heads import shown_heads  # noqa: E402
 from blender_addon.scene import find, hair  # noqa: E402
 
 PYTHON = os.environ.get("SOLILOQUY_ENGINE_PYTHON", sys.executable)
@@ -92,6 +93,21 @@ def check_the_toggle_hides_it_and_undoes_that():
     assert ob.hide_viewport and ob.hide_render and not hair.shown(ob)
     assert bpy.ops.soliloquy.show_hair() == {"FINISHED"}
     assert not ob.hide_viewport and not ob.hide_render
+
+
+def check_the_avatar_is_cropped_where_hair_is_hidden():
+    mesh, _, ob = add()
+
+    def shown():
+        return shown_heads(bpy.context.evaluated_depsgraph_get())[0].spec.avatar
+
+    assert shown() == hair.avatar_of(mesh, rendering=True) == "default"
+    ob.hide_viewport = True  # Blender's own switches count one by one
+    assert shown() == "default-cropped" and hair.avatar_of(mesh, rendering=True) == "default"
+    assert bpy.ops.soliloquy.show_hair() == {"FINISHED"}
+    assert shown() == hair.avatar_of(mesh, rendering=True) == "default-cropped"
+    mesh["soliloquy_avatar"] = "mine"
+    assert shown() == "mine", "an avatar of the artist's own is what it is"
 
 
 def check_a_head_without_hair_says_so():

@@ -115,6 +115,24 @@ def test_hair_lies_along_its_strands_and_is_dark(avatar, head):
     assert 0.05 < np.median(colour) < 0.4, "brown, not skin"
 
 
+def test_without_hair_the_scalp_is_cropped(head, monkeypatch):
+    """Nothing stands off its triangle as hair does, the count stays, and the scalp is covered dark."""
+    monkeypatch.setattr(light, "RAYS", 48)
+    top = head.template[:, 1].max()
+    off = {}
+    for with_hair in (True, False):
+        made = build_default_avatar(head, 6000, with_hair=with_hair)
+        assert len(made) == 6000
+        bound = bind(made, head.triangles, head.template)
+        corners = head.template[head.triangles[made.triangle]].astype(float)
+        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+        off[with_hair] = (np.abs(((bound.means - corners.mean(1)) * normal).sum(1)) > 0.006).mean()
+        crown = bound.means[:, 1] > top - 0.02
+        assert crown.sum() > 20 and np.median(0.5 + 0.28209479177387814 * made.sh[crown, 0]) < 0.4
+    assert off[True] > 0.01 and off[False] < 0.001, off
+
+
 def test_the_recipe_repeats_itself_and_counts_exactly(head, monkeypatch):
     monkeypatch.setattr(light, "RAYS", 48)  # the rest of the recipe is what counts here
     a, b, c = (build_default_avatar(head, 3000, seed) for seed in (5, 5, 6))
