@@ -23,6 +23,7 @@ from engine.core.files import replacing, write_json
 from engine.train.text_corpus import Entry, associations, family_faces, family_names, lexicon_items, load, targets
 
 RATE, HEAD_RATE, BATCH, RANK, GAIN = 1e-3, 2e-3, 32, 16, 8.0
+PLAIN = 2  # times an epoch that a sentence which asks for nothing is read: few stand against the situations
 CARRIERS = ("{}", "{} person", "she looks {}", "he is {}", "with {}", "a {} look", "{} face")
 
 
@@ -53,11 +54,14 @@ def widen(model: torch.nn.Module, rank: int) -> dict[str, LowRank]:
     return changed
 
 
-def samples(entries: list[Entry], rng: random.Random) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def samples(
+    entries: list[Entry], rng: random.Random, without: tuple[str, ...] = ()
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """One epoch: (text, classes [k], AUs [18]); a word is dropped now and then; lexicon phrases in carriers."""
+    entries = [e for e in entries for _ in range(PLAIN if e.kind == "nothing" else 1)]
     classes, aus = targets(entries)
     out = [(_dropped(e.text, rng), c, a) for e, c, a in zip(entries, classes, aus, strict=True)]
-    phrases = lexicon_items()
+    phrases = lexicon_items(without)
     names, faces = {n: i for i, n in enumerate(family_names())}, family_faces().max(2) > 0
     things = associations()
     for phrase, family in (*rng.sample(phrases, len(phrases) // 3), *rng.sample(things, len(things) // 3)):
@@ -119,9 +123,9 @@ def train(
     optimiser = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.01)
     history: list[dict[str, float]] = []
     started, step = time.perf_counter(), 0
-    total = epochs * (-(-len(samples(entries, random.Random(0))) // BATCH))
+    total = epochs * (-(-len(samples(entries, random.Random(0), without)) // BATCH))
     for epoch in range(epochs):
-        rows = sorted(samples(entries, rng), key=lambda r: len(r[0]) // 12 + rng.random())
+        rows = sorted(samples(entries, rng, without), key=lambda r: len(r[0]) // 12 + rng.random())
         batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
         rng.shuffle(batches)
         encoder.model.train(not frozen)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from engine.controls.text.encoder import EncoderHead, folder_of
 from engine.controls.text.net import INTERFACE, grams, place, split
 from engine.core.files import replacing, write_json
-from engine.train.text_corpus import Entry, associations, family_names, lexicon_items, load, targets
+from engine.train.text_corpus import Entry, associations, family_faces, family_names, lexicon_items, load, targets
 from engine.train.text_wordnet import DEFAULT, WordNet, exchanged, read_wordnet
 
 DIM, WIDE, BUCKETS, BATCH, RATE, HEAT = 64, 128, 4096, 256, 3e-3, 1.5
@@ -129,17 +129,16 @@ def initial(words: list[str], teacher: EncoderHead) -> np.ndarray:
 
 
 def rows_of(
-    entries: list[Entry], judged: list[str], p: np.ndarray, q: np.ndarray, net: WordNet, rng: random.Random
-) -> list[tuple[str, np.ndarray, np.ndarray, float]]:
-    """(text, classes, AUs, weight) of an epoch: labels of ours (weight 1), the teacher's opinion (.5)."""
+    entries: list[Entry], judged: list[str], p: np.ndarray, q: np.ndarray, net: WordNet, rng: random.Random,
+    phrases: list[tuple[str, str]],
+) -> list[tuple[str, np.ndarray, np.ndarray, float]]:  # fmt: skip
+    """(text, classes, AUs, weight) of an epoch: labels of ours (weight 1), the teacher's opinion p, q (.5), some of
+    the lexicon's phrases (.5)."""
     names = {n: i for i, n in enumerate(family_names())}
     classes, aus = targets(entries)
-    faces = np.zeros((len(names), 18), np.float32)
-    from engine.train.text_corpus import family_faces
-
     faces = (family_faces().max(2) > 0).astype(np.float32)
     out = [(e.text, c, a, 1.0) for e, c, a in zip(entries, classes, aus, strict=True)]
-    for phrase, family in (*rng.sample(lexicon_items(), 800), *associations()):
+    for phrase, family in (*rng.sample(phrases, 800), *associations()):
         row = np.zeros(len(names), np.float32)
         row[names[family]] = 1
         out.append((phrase, row, faces[names[family]], 0.5))
@@ -160,9 +159,8 @@ def train(
     rng = random.Random(seed)
     entries = load(without=without)
     judged = reading(entries, net, random.Random(1))
-    words = vocabulary(
-        [*judged[:0], *(e.text for e in entries), *(w for w, _ in (*lexicon_items(), *associations()))], net
-    )
+    phrases = lexicon_items(without)
+    words = vocabulary([*judged[:0], *(e.text for e in entries), *(w for w, _ in (*phrases, *associations()))], net)
     if cache and cache.exists():
         kept = np.load(cache, allow_pickle=False)
         p, q, start = kept["p"], kept["q"], kept["start"]
@@ -181,10 +179,10 @@ def train(
         model.vectors.weight[1:] = torch.from_numpy(start)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-4)
     history: list[dict[str, float]] = []
-    total = epochs * (-(-len(rows_of(entries, judged, p, q, net, rng)) // BATCH))
+    total = epochs * (-(-len(rows_of(entries, judged, p, q, net, rng, phrases)) // BATCH))
     began, step = time.perf_counter(), 0
     for epoch in range(epochs):
-        rows = rows_of(entries, judged, p, q, net, rng)
+        rows = rows_of(entries, judged, p, q, net, rng, phrases)
         rows += [r for r in rows if r[3] == 1.0] * 3  # our own labels are few
         rng.shuffle(rows)
         model.train()

@@ -22,7 +22,7 @@ def corpus():
 
 def test_counts(corpus):
     kinds = Counter(e.kind for e in corpus)
-    assert kinds["situation"] + kinds["naming"] >= 1500 and kinds["situation"] >= 500 and kinds["nothing"] >= 300
+    assert kinds["situation"] >= 3800 and kinds["naming"] >= 1000 and kinds["nothing"] >= 700
     assert len(associations()) >= 1500 and len(lexicon_items()) >= 1500
     assert {e.split for e in corpus} == set(text_corpus.SPLITS)
 
@@ -87,6 +87,33 @@ def test_measuring_sets_are_kept_apart(corpus):
     )
 
 
+# Words that say nothing about what happens; what is left of a line is what two hands would have to share.
+EMPTY = """a about after again all an and any are as at back be been before but by can can't could did didn't do does
+doesn't don't down for from had has have he her here him his i i'd i'll i'm i've if in into is isn't it it's its just
+more my no not now of off on one only onto or our out over own she so some still than that the their them then there
+they this to too two up us very was we were what when where who will with won't would you your"""
+EMPTY_WORDS = frozenset(EMPTY.split())
+
+
+def content(text):
+    return {w for w in re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower()) if w not in EMPTY_WORDS}
+
+
+def test_the_fresh_sitting_is_no_echo_of_the_corpus(corpus):
+    """No situation or plain sentence of the fresh set shares more than 60 % of its content words with a line of the
+    corpus; naming prompts and negations must share theirs, for there are only so many words for a brow."""
+    lines = [content(e.text) for e in corpus if e.kind != "naming"]
+    for name in ("situations", "nothing"):
+        for row in rows(name, "fresh"):
+            words = content(row["text"])
+            shared = max(len(words & line) for line in lines)
+            assert shared < 2 or shared <= 0.6 * len(words), row["text"]
+    sizes = {name: len(rows(name, "fresh")) for name in ("situations", "naming", "nothing", "negation")}
+    assert sizes["situations"] >= 150 and sizes["naming"] >= 40 and sizes["nothing"] >= 40 and sizes["negation"] >= 30
+    texts = [r["text"] for name in sizes for r in rows(name, "fresh")]
+    assert len(set(texts)) == len(texts) and not set(texts) & {r["text"] for n in sizes for r in rows(n)}
+
+
 def test_splits_keep_topics_together(corpus):
     held = {e.topic for e in corpus if e.split == "topic" and e.kind == "situation"}
     assert held and not held & {e.topic for e in corpus if e.split == "train" and e.kind == "situation"}
@@ -97,6 +124,12 @@ def test_targets(corpus):
     classes, aus = targets(corpus)
     assert classes.shape == (len(corpus), len(family_names())) and aus.shape == (len(corpus), 18)
     assert set(np.round(classes.sum(1), 5)) <= {0.0, 1.0} and set(np.unique(aus)) == {0.0, 1.0}
+
+
+def test_held_out_words_are_not_taught_by_the_lexicon():
+    held = " ".join(e.text for e in load(("naming",)) if e.split == "words").split()
+    left = {w for w, _ in lexicon_items(("words",))}
+    assert not left & set(held) and {w for w, _ in lexicon_items()} & set(held)
 
 
 def test_a_damaged_corpus_names_its_line(tmp_path, monkeypatch):
