@@ -590,6 +590,11 @@ def check_a_linked_mesh_gets_no_keys():
         else:
             raise AssertionError("a linked mesh was taken")
         assert linked.data.shape_keys is None
+        name = control.name
+        reload(Path(folder, "shot.blend"))
+        control = bpy.data.objects[name]
+        assert control.library is None and character.meshes_of(control)[0].data.shape_keys is None
+        assert len(shapes.picks(control)) == len(shapes.MARKS), "the points are on our control, not on the mesh"
 
 
 main(globals())
