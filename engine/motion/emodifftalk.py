@@ -85,8 +85,9 @@ class EmoDiffTalk:
             speech = _windows(wide_rows(rows, low, high, diffusion.MARGIN), starts, diffusion.MARGIN)
             seed = controls(np.zeros(1)).seed
             common = noise_rows(seed, -10 * diffusion.HOP, -10 * diffusion.HOP + 1, self.basis.size)
-            drawn = noise_rows(seed, low, high, self.basis.size)
-            noise = diffusion.steady(_windows(drawn, starts, 0), torch.from_numpy(common))
+            reach = diffusion.SMOOTH_REACH
+            drawn = _windows(noise_rows(seed, low - reach, high + reach, self.basis.size), starts, reach)
+            noise = diffusion.steady(drawn, torch.from_numpy(common)[None])
             made = diffusion.sample(self.net, codes, speech, noise) * self.net.spread
             weights = self.basis.weights(diffusion.blend(made, starts, first, last).numpy())
         times = np.arange(first, last) / self.native_fps
@@ -103,7 +104,8 @@ class EmoDiffTalk:
         low, high = starts[0], starts[-1] + WINDOW
         times = np.arange(low, high) / self.native_fps
         wanted, track = asked(controls, times).reshape(-1, CODES), controls(times)
-        heard = self.ear(_windows(wide_rows(rows, low, high, LISTEN), starts, LISTEN))[:, LISTEN:-LISTEN].numpy()
+        with torch.inference_mode():
+            heard = self.ear(_windows(wide_rows(rows, low, high, LISTEN), starts, LISTEN))[:, LISTEN:-LISTEN].numpy()
         out = []
         for start, spoken in zip(starts, heard, strict=True):
             at = slice(start - low, start - low + WINDOW)

@@ -25,6 +25,7 @@ from engine.motion.emodifftalk import NAME, EmoDiffTalk
 from engine.motion.nets.au_diffusion import (
     LISTEN,
     MARGIN,
+    SMOOTH_REACH,
     WINDOW,
     Denoiser,
     Recurrent,
@@ -44,7 +45,7 @@ from engine.train.motion_recipe import ablated, count_of, finish, gather, plan_o
 BATCH, EAR_BATCH = 12, 8
 EAR_STEPS = 0.15  # of the steps of stage 2
 STILL_MM, FLOOR_MM = 0.05, 0.02  # points that move less than this in training are at rest; least unit of a coefficient
-CONFIG: dict[str, Any] = {"ear": {"width": 64}, "net": {"width": 128, "layers": 4}}
+CONFIG: dict[str, Any] = {"ear": {"width": 64}, "net": {"width": 96, "layers": 4}}
 ABLATIONS: dict[str, dict[str, Any]] = {  # the paper's table 3; Codes4O concerns an avatar's opacity
     "codes": {"net": {**CONFIG["net"], "use_codes": False}},
     "diffusion": {"net": {"recurrent": True}},
@@ -168,7 +169,8 @@ def fit(
             seen = net(made.codes, made.speech)
         else:
             time = tensor(rng.random(BATCH))
-            noise = steady(*(tensor(rng.standard_normal((BATCH, n, basis.size))) for n in (WINDOW, 1)))
+            drawn = (rng.standard_normal((BATCH, n, basis.size)) for n in (WINDOW + 2 * SMOOTH_REACH, 1))
+            noise = steady(*(tensor(part) for part in drawn))
             seen = net(add_noise(made.goal / net.spread, time, noise), made.codes, made.speech, time)
         return geometry_loss(seen * net.spread, made.goal, measure.lips, resting)
 
@@ -189,8 +191,8 @@ def held_errors(net: Denoiser | Recurrent, made: Batch, measure: VertexLoss) -> 
     if isinstance(net, Recurrent):
         seen = net(made.codes, made.speech)
     else:
-        shape = made.goal.shape
-        noise = steady(torch.randn(shape, generator=rng), torch.randn((shape[0], 1, shape[2]), generator=rng))
+        b, w, k = made.goal.shape
+        noise = steady(*(torch.randn((b, n, k), generator=rng) for n in (w + 2 * SMOOTH_REACH, 1)))
         seen = sample(net, made.codes, made.speech, noise.to(made.goal.device))
     seen = seen * net.spread
     missed = seen - made.goal

@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {"identity": IDENTITY, "width": 128}
 GUIDANCE: dict[str, float] = {"kl": 0.2, "score": 0.2}
 ABLATIONS: dict[str, dict[str, Any]] = {  # the paper's table 5
     "identity": {"use_identity": False}, "residual": {"use_residual": False}, "gate": {"use_gate": False},
-    "kl": {"kl": 0.0}, "score": {"score": 0.0}, "seg": {"kl": 0.0, "score": 0.0},
+    "kl": {"kl": 0.0}, "score": {"score": 0.0}, "guidance": {"kl": 0.0, "score": 0.0},
 }  # fmt: skip
 
 

@@ -153,10 +153,13 @@ def test_windows_on_the_grid_share_every_row(first, last):
     assert torch.allclose(diffusion.blend(ones, starts, first, last), torch.ones(last - first, 1), atol=1e-6)
 
 
-def test_noise_has_unit_spread_and_a_steady_part():
-    noise = diffusion.steady(torch.randn(400, 100, 2), torch.randn(400, 1, 2))
-    assert noise.std().item() == pytest.approx(1, abs=0.03)
-    assert noise.mean(1).var().item() == pytest.approx(diffusion.STEADY, abs=0.08)
+def test_noise_has_unit_spread_a_steady_part_and_no_shiver():
+    rows = 100 + 2 * diffusion.SMOOTH_REACH
+    noise = diffusion.steady(torch.randn(400, rows, 2), torch.randn(400, 1, 2))
+    assert noise.shape == (400, 100, 2) and noise.std().item() == pytest.approx(1, abs=0.03)
+    # The smooth part leaves 1 / sqrt(rows / its width of about 11 rows) of itself in the mean of a window.
+    assert noise.mean(1).var().item() == pytest.approx(diffusion.STEADY + 0.5 * 11 / 100, abs=0.08)
+    assert noise.diff(dim=1).std() < 0.25, "white noise would be at 1"
 
 
 def test_geometry_loss_weighs_as_equation_29():

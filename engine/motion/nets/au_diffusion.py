@@ -20,11 +20,13 @@ from engine.core.names import ARTICULATION, PAPER17
 from engine.motion.nets.grmn import NearAttention
 
 INPUT = len(ARTICULATION) + 64
-WINDOW, OVERLAP = 100, 40  # rows made at once (2 s), and rows that two windows share
+WINDOW, OVERLAP = 100, 30  # rows made at once (2 s), and rows that two windows share
 HOP = WINDOW - OVERLAP
 MARGIN = 8  # rows of speech to either side of a window that the denoiser's convolutions hear
 LISTEN = 50  # rows of speech to either side of a window that the encoder hears
 STEADY = 0.5  # share of the noise that is the same in every row, so that windows agree on how a person is
+SMOOTH = 3.0  # rows: standard deviation of the Gaussian that the rest is smoothed by; a face does not shiver
+SMOOTH_REACH = 9  # rows to either side
 STEPS = 8
 TRAIN_STEPS = 500
 VERTEX, MOTION, DEFORM, LIP = 1.0, 0.5, 0.1, 0.8  # lambdas of eq. 29
@@ -138,9 +140,20 @@ def blend(windows: Tensor, starts: range, first: int, last: int) -> Tensor:
     return out
 
 
+def smooth_kernel() -> Tensor:
+    """Gaussian over time, [2 REACH + 1], whose output has unit spread where white unit noise goes in."""
+    at = torch.arange(-SMOOTH_REACH, SMOOTH_REACH + 1, dtype=torch.float32) / SMOOTH
+    kernel = torch.exp(-0.5 * at.square())
+    return kernel / kernel.square().sum().sqrt()
+
+
 def steady(noise: Tensor, common: Tensor) -> Tensor:
-    """Unit noise [.., w, k] of which the share STEADY is `common` [.., 1, k]."""
-    return STEADY**0.5 * common + (1.0 - STEADY) ** 0.5 * noise
+    """Unit noise [b, w, k] that the windows are made from: the share STEADY is `common` [b or 1, 1, k], the rest white
+    noise [b, w + 2 SMOOTH_REACH, k] made smooth in time."""
+    b, w, k = noise.shape
+    rows = noise.transpose(1, 2).reshape(b * k, 1, w)
+    smooth = nn.functional.conv1d(rows, smooth_kernel().to(noise)[None, None]).reshape(b, k, -1).transpose(1, 2)
+    return STEADY**0.5 * common + (1.0 - STEADY) ** 0.5 * smooth
 
 
 def add_noise(clean: Tensor, step: Tensor, noise: Tensor) -> Tensor:
