@@ -8,7 +8,7 @@ import numpy as np
 def planes(values: np.ndarray) -> np.ndarray:
     """[n, k] -> [k, n], or [n, a, b] -> [a * b, n]; float32: a view of what `as_planes` made, else a copy."""
     n = len(values)
-    flat = values.T if values.ndim == 2 else values.transpose(1, 2, 0).reshape(-1, n)
+    flat = values.T if values.ndim == 2 else values.transpose(1, 2, 0).reshape(values.shape[1] * values.shape[2], n)
     return np.ascontiguousarray(flat, np.float32)
 
 

@@ -23,6 +23,7 @@ def rasterise(
     passes: Sequence[str] = ("rgba", "depth", "normal"),
     threads: int = 0,
     normals: np.ndarray | None = None,
+    antialiased: bool = False,
 ) -> Frame:
     """Draw Gaussians as a camera sees them.
 
@@ -32,8 +33,10 @@ def rasterise(
     passes: rgba always comes; depth or normal that is not asked for costs nothing and is empty ([0, 0], [0, 0, 3]).
     threads: of the cpu backend; 0 uses the cores that the process may use.
     normals: [n, 3] world directions of the surface; None takes each Gaussian's shortest axis, facing the camera.
+    antialiased: Gaussians thinner than a pixel lose in opacity what they gain in width (Mip-Splatting's 2-D filter;
+    gsplat's mode of that name): pictures of other sizes keep their look. For avatars that were trained so.
     Raises BadInput for unknown names, Missing where gsplat is asked for and cannot run.
     """
     from engine.render.backends import draw
 
-    return draw(gaussians, camera, blend_space, backend, tuple(passes), threads, normals)
+    return draw(gaussians, camera, blend_space, backend, tuple(passes), threads, normals, antialiased)

@@ -14,12 +14,12 @@ from engine.core.units import srgb_to_linear
 PASSES = ("rgba", "depth", "normal")
 DISPLAY_MAX = 4.0  # as in blend.py: display values above are clamped before they are made linear
 _NO_DEPTH, _NO_NORMAL = np.zeros((0, 0), np.float32), np.zeros((0, 0, 3), np.float32)
-Draw = Callable[[Gaussians, Camera, str, tuple[str, ...], int, "np.ndarray | None"], Frame]
+Draw = Callable[[Gaussians, Camera, str, tuple[str, ...], int, "np.ndarray | None", bool], Frame]
 
 
 def draw(
     gaussians: Gaussians, camera: Camera, blend_space: str, backend: str, passes: tuple[str, ...], threads: int,
-    normals: np.ndarray | None,
+    normals: np.ndarray | None, antialiased: bool = False,
 ) -> Frame:  # fmt: skip
     """See `engine.render.rasterise`."""
     if blend_space not in ("srgb", "linear"):
@@ -31,7 +31,7 @@ def draw(
     name = choose() if backend == "auto" else backend
     if name not in BACKENDS:
         raise BadInput(f"rasteriser '{backend}' is unknown; use auto, {', '.join(BACKENDS)}")
-    return BACKENDS[name](gaussians, camera, blend_space, passes, threads, normals)
+    return BACKENDS[name](gaussians, camera, blend_space, passes, threads, normals, antialiased)
 
 
 def choose() -> str:
@@ -70,20 +70,20 @@ def cpu_raster(threads: int) -> object:
 
 def _cpu(
     gaussians: Gaussians, camera: Camera, blend_space: str, passes: tuple[str, ...], threads: int,
-    normals: np.ndarray | None,
+    normals: np.ndarray | None, antialiased: bool = False,
 ) -> Frame:  # fmt: skip
     h, w = camera.height, camera.width
     rgba = np.empty((h, w, 4), np.float32)
     depth = np.empty((h, w), np.float32) if "depth" in passes else None
     normal = np.empty((h, w, 3), np.float32) if "normal" in passes else None
     raster = cpu_raster(threads)
-    raster.draw(gaussians, camera, rgba, depth, normal, blend_space, normals=normals)  # type: ignore[attr-defined]
+    raster.draw(gaussians, camera, rgba, depth, normal, blend_space, normals=normals, antialiased=antialiased)  # type: ignore[attr-defined]
     return Frame(rgba, _NO_DEPTH if depth is None else depth, _NO_NORMAL if normal is None else normal)
 
 
 def _reference(
     gaussians: Gaussians, camera: Camera, blend_space: str, passes: tuple[str, ...], threads: int,
-    normals: np.ndarray | None,
+    normals: np.ndarray | None, antialiased: bool = False,
 ) -> Frame:  # fmt: skip
     import torch
 
@@ -95,17 +95,17 @@ def _reference(
     )
     given = None if normals is None else torch.as_tensor(np.asarray(normals, np.float64))
     with torch.no_grad():
-        out = reference.rasterise(means, quats, scales, opacity, sh, camera, normals=given)
+        out = reference.rasterise(means, quats, scales, opacity, sh, camera, given, antialiased)
     return frame_of(out.rgba.numpy(), out.depth.numpy(), out.normal.numpy(), blend_space, passes)
 
 
 def _gsplat(
     gaussians: Gaussians, camera: Camera, blend_space: str, passes: tuple[str, ...], threads: int,
-    normals: np.ndarray | None,
+    normals: np.ndarray | None, antialiased: bool = False,
 ) -> Frame:  # fmt: skip
     from engine.render import cuda
 
-    return frame_of(*cuda.rasterise(gaussians, camera, normals), blend_space, passes)
+    return frame_of(*cuda.rasterise(gaussians, camera, normals, antialiased), blend_space, passes)
 
 
 BACKENDS: dict[str, Draw] = {"cpu": _cpu, "gsplat": _gsplat, "reference": _reference}

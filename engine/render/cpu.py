@@ -23,14 +23,15 @@ MAX_ENTRIES = 1 << 26
 _NO_NORMALS = np.zeros((3, 0), np.float32)
 
 
-def lens_of(camera: Camera) -> np.ndarray:
-    """[12] float32: focal lengths, principal point, limits of x/z and y/z for the Jacobian, size, kind, near plane."""
+def lens_of(camera: Camera, antialiased: bool = False) -> np.ndarray:
+    """[13] float32: focal lengths, principal point, limits of x/z and y/z for the Jacobian, size, kind, near plane,
+    anti-aliased or not."""
     w, h, fx, fy, cx, cy = camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy
     # A mirrored axis (negative focal length) swaps the limits.
     x = sorted(((-0.15 * w - cx) / fx, (1.15 * w - cx) / fx))
     y = sorted(((-0.15 * h - cy) / fy, (1.15 * h - cy) / fy))
     near = -project.FAR_PLANE if camera.orthographic else project.NEAR_PLANE
-    return np.array([fx, fy, cx, cy, *x, *y, w, h, not camera.orthographic, near], np.float32)
+    return np.array([fx, fy, cx, cy, *x, *y, w, h, not camera.orthographic, near, antialiased], np.float32)
 
 
 def eye_of(camera: Camera) -> np.ndarray:
@@ -60,6 +61,7 @@ class CpuRaster:
         colour_space: str = "linear",
         flip: bool = False,
         normals: np.ndarray | None = None,
+        antialiased: bool = False,
     ) -> None:
         """Write one frame into the given C-contiguous arrays (they may lie in shared memory).
 
@@ -68,13 +70,14 @@ class CpuRaster:
         depth [h, w], normal [h, w, 3] float32: as in `Frame`; None costs nothing.
         blend_space: of the Gaussians' colours. flip: row 0 at the bottom, as in Blender.
         normals [n, 3]: world directions of the Gaussians' surface instead of their shortest axes.
+        antialiased: see `engine.render.rasterise`.
         """
         self._check(camera, colour, depth, normal, blend_space, colour_space)
         how = blend.AS_BLENDED
         if (blend_space == "srgb") != (colour_space == "display"):
             how = blend.TO_LINEAR if blend_space == "srgb" else blend.TO_DISPLAY
         with self._lock:
-            drawn = self._prepare(gaussians, camera, normal is not None, normals)
+            drawn = self._prepare(gaussians, camera, normal is not None, normals, antialiased)
             self._blend(drawn, camera, colour, depth, normal, how, flip)
 
     @staticmethod
@@ -100,7 +103,9 @@ class CpuRaster:
             have = self._work[name] = np.empty(count, dtype)
         return have[:count].reshape(shape)
 
-    def _prepare(self, g: Gaussians, camera: Camera, want_normals: bool, normals: np.ndarray | None) -> int:
+    def _prepare(
+        self, g: Gaussians, camera: Camera, want_normals: bool, normals: np.ndarray | None, antialiased: bool
+    ) -> int:
         """Project, colour, sort and pack; the number of Gaussians to draw. Records and boxes stay in the work space."""
         n = len(g)
         if n == 0:
@@ -111,23 +116,21 @@ class CpuRaster:
             raise BadInput(f"spherical harmonics of degree 0 to 3 have 1, 4, 9 or 16 coefficients, got {count}")
         opacity = np.ascontiguousarray(g.opacity, np.float32)
         ellipses, depth, colour = (
-            self._space("ellipses", (7, n)),
+            self._space("ellipses", (8, n)),
             self._space("depth", (n,)),
             self._space("rgb", (3, n)),
         )
         view = np.ascontiguousarray(camera.world_to_camera[:3], np.float64)
         eye = eye_of(camera)
         self.team.run(
-            project.project, means, quats, scales, opacity, sh, count, view, lens_of(camera), eye,
+            project.project, means, quats, scales, opacity, sh, count, view, lens_of(camera, antialiased), eye,
             camera.orthographic, ellipses, depth, colour,
         )  # fmt: skip
         keys, keys_2 = self._space("keys", (n,), np.uint32), self._space("keys_2", (n,), np.uint32)
         indices, indices_2 = self._space("order", (n,), np.int32), self._space("order_2", (n,), np.int32)
         m = int(order.sort_by_depth(ellipses, depth, colour, keys, indices, keys_2, indices_2))
         records, boxes = self._space("records", (n, order.RECORD)), self._space("boxes", (4, n), np.int16)
-        self.team.run(
-            order.pack, m, indices, ellipses, depth, colour, opacity, camera.width, camera.height, records, boxes
-        )
+        self.team.run(order.pack, m, indices, ellipses, depth, colour, camera.width, camera.height, records, boxes)
         if want_normals:
             given = _NO_NORMALS if normals is None else planes(normals)
             self.team.run(
@@ -152,7 +155,7 @@ class CpuRaster:
             None if depth is None else depth.reshape(-1),
             None if normal is None else normal.reshape(-1),
         )
-        for first, last in _bands(offsets[::columns], MAX_ENTRIES):
+        for first, last in bands(offsets[::columns], MAX_ENTRIES):
             lists = self._space("lists", (int(offsets[last * columns] - offsets[first * columns]),), np.int32)
             if len(lists):
                 self.team.run(order.fill_tiles, m, boxes, columns, first, last, offsets, lists)
@@ -162,7 +165,7 @@ class CpuRaster:
             )  # fmt: skip
 
 
-def _bands(row_offsets: np.ndarray, limit: int) -> list[tuple[int, int]]:
+def bands(row_offsets: np.ndarray, limit: int) -> list[tuple[int, int]]:
     """Ranges of tile rows with at most `limit` entries each (a single row may have more)."""
     out, first = [], 0
     for row in range(1, len(row_offsets)):

@@ -67,15 +67,17 @@ def available() -> bool:
 
 
 def rasterise(
-    gaussians: Gaussians, camera: Camera, normals: np.ndarray | None = None
+    gaussians: Gaussians, camera: Camera, normals: np.ndarray | None = None, antialiased: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rgba [h, w, 4] as blended, mean depth [h, w], unit normal [h, w, 3]) float32. Raises Missing without CUDA."""
     if not available():
         raise Missing(problem())
-    return _rasterise(gaussians, camera, normals)
+    return _rasterise(gaussians, camera, normals, antialiased)
 
 
-def _rasterise(gaussians: Gaussians, camera: Camera, normals: np.ndarray | None) -> tuple[Any, Any, Any]:
+def _rasterise(
+    gaussians: Gaussians, camera: Camera, normals: np.ndarray | None, antialiased: bool = False
+) -> tuple[Any, Any, Any]:
     import torch
     from gsplat import rasterization
 
@@ -105,6 +107,7 @@ def _rasterise(gaussians: Gaussians, camera: Camera, normals: np.ndarray | None)
         out, alpha, _ = rasterization(
             means, quats, scales, opacity, features, view[None], k[None].float(), camera.width, camera.height,
             near_plane=NEAR_PLANE, far_plane=FAR_PLANE, eps2d=0.3, sh_degree=None, packed=False,
+            rasterize_mode="antialiased" if antialiased else "classic",
             camera_model="ortho" if camera.orthographic else "pinhole",
         )  # fmt: skip
         out, alpha = out[0], alpha[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.avatar.compiled import strict
-from engine.render.project import HALF_X, HALF_Y, A, B, C, X, Y
+from engine.render.project import HALF_X, HALF_Y, OPACITY, A, B, C, X, Y
 
 Array = np.ndarray
 
@@ -31,7 +31,7 @@ def sort_by_depth(
 ) -> int:
     """Number m of Gaussians to draw; order[:m] holds their indices front to back, equal depths by index.
 
-    projected [7, n], depth [n], colour [3, n]: from project(). keys, keys_2 [n] uint32 and order, order_2 [n] int32:
+    projected [8, n], depth [n], colour [3, n]: from project(). keys, keys_2 [n] uint32 and order, order_2 [n] int32:
     work space. Three passes of 11 bits over the float's bits, which sort like the numbers once the sign is folded.
     """
     half_x = projected[HALF_X]
@@ -82,7 +82,6 @@ def pack(
     projected: Array,
     depth: Array,
     colour: Array,
-    opacity: Array,
     width: int,
     height: int,
     records: Array,
@@ -98,7 +97,7 @@ def pack(
         x0, x1 = max(_0, np.ceil(x - hx)), min(last_x, np.floor(x + hx))
         y0, y1 = max(_0, np.ceil(y - hy)), min(last_y, np.floor(y + hy))
         record = records[k]
-        record[R_X], record[R_Y], record[R_OPACITY] = x, y, min(opacity[i], np.float32(1.0))
+        record[R_X], record[R_Y], record[R_OPACITY] = x, y, projected[OPACITY, i]
         record[R_A], record[R_B] = _EIGHTH * projected[A, i], _EIGHTH * projected[B, i]
         record[R_C], record[R_DEPTH] = _EIGHTH * projected[C, i], depth[i]
         record[R_RED], record[R_GREEN], record[R_BLUE] = colour[0, i], colour[1, i], colour[2, i]

@@ -13,11 +13,12 @@ from engine.avatar.compiled import strict
 
 Array = np.ndarray
 
-# Rows of the projected plane array [7, n].
-X, Y, A, B, C, HALF_X, HALF_Y = range(7)
+# Rows of the projected plane array [8, n].
+X, Y, A, B, C, HALF_X, HALF_Y, OPACITY = range(8)
 
 ALPHA_MIN = 1.0 / 255.0
 NEAR_PLANE, FAR_PLANE, DILATION = 0.01, 1e10, 0.3
+SHARE_MIN = 1e-12  # least ratio of areas before and after dilation that the anti-aliased mode uses
 
 # numba computes in float64 as soon as one operand is a Python float: every constant is typed here.
 _0, _1, _2, _3, _5, _255, _HALF = (np.float32(k) for k in (0, 1, 2, 3, 5, 255, 0.5))
@@ -27,12 +28,13 @@ _LN2 = np.float32(0.69314718)
 _23, _EXPONENT_BIAS, _MANTISSA, _ONE_BITS = (np.int32(k) for k in (23, 127, 0x7FFFFF, 0x3F800000))
 _L1, _L2, _L3, _L4 = np.float32(1.4249), np.float32(-0.6645), np.float32(0.2867), np.float32(-0.0572)
 _BOX_MARGIN = np.float32(0.02)
+_SHARE_MIN = np.float32(SHARE_MIN)
 
 # Work is done in blocks that fit the first-level cache, inside one scratch array with constant offsets: a loop over
 # a dozen separate arrays is not vectorised (the compiler would have to test each pair for overlap).
 _LANES = 256
 _N, _2N, _3N, _4N, _5N, _6N, _7N, _8N, _9N = (np.uint64(k * _LANES) for k in range(1, 10))
-_10N, _11N, _12N, _13N, _14N, _15N, _16N, _17N, _18N = (np.uint64(k * _LANES) for k in range(10, 19))
+_10N, _11N, _12N, _13N, _14N, _15N, _16N, _17N, _18N, _19N = (np.uint64(k * _LANES) for k in range(10, 20))
 _BASIS, _SUM = np.uint64(3 * _LANES), np.uint64(19 * _LANES)
 
 _S0, _S1 = np.float32(0.28209479177387814), np.float32(0.4886025119029199)
@@ -66,14 +68,15 @@ def _depths(lo: int, hi: int, means: Array, view: Array, depth: Array) -> None:
 
 @strict
 def _ellipse_block(s: Array, count: int, view: Array, lens: Array) -> None:
-    """Planes of `s`: in 0-2 mean, 3-6 quaternion, 7-9 scales, 10 opacity, 11 depth; out 12-18 rows of `project`."""
+    """Planes of `s`: in 0-2 mean, 3-6 quaternion, 7-9 scales, 10 opacity, 11 depth; out 12-19 rows of `project`."""
     v00, v01, v02, v03 = np.float32(view[0, 0]), np.float32(view[0, 1]), np.float32(view[0, 2]), np.float32(view[0, 3])
     v10, v11, v12, v13 = np.float32(view[1, 0]), np.float32(view[1, 1]), np.float32(view[1, 2]), np.float32(view[1, 3])
     v20, v21, v22 = np.float32(view[2, 0]), np.float32(view[2, 1]), np.float32(view[2, 2])
     fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]  # see cpu.lens_of
     x_min, x_max, y_min, y_max = lens[4], lens[5], lens[6], lens[7]
     width, height, perspective, near = lens[8], lens[9], lens[10], lens[11]
-    flat = _1 - perspective
+    flat, antialiased = _1 - perspective, lens[12]
+    as_given = _1 - antialiased
     for i in range(count):
         x, y, z, far = s[i], s[_N + i], s[_2N + i], s[_11N + i]
         # Orthographic: divide by 1. A far of 0 gives infinity, which the near plane then drops.
@@ -99,12 +102,13 @@ def _ellipse_block(s: Array, count: int, view: Array, lens: Array) -> None:
         xx, yy, xy = c0 * c0 + c1 * c1 + c2 * c2, f0 * f0 + f1 * f1 + f2 * f2, c0 * f0 + c1 * f1 + c2 * f2
         # det(M M^T + d I) by the cross product of M's rows: xx * yy - xy² cancels for long thin ellipses.
         n0, n1, n2 = c1 * f2 - c2 * f1, c2 * f0 - c0 * f2, c0 * f1 - c1 * f0
-        det = n0 * n0 + n1 * n1 + n2 * n2 + _DILATION * (xx + yy) + _DILATION * _DILATION
+        sharp = n0 * n0 + n1 * n1 + n2 * n2
+        det = sharp + _DILATION * (xx + yy) + _DILATION * _DILATION
         xx, yy = xx + _DILATION, yy + _DILATION
         t = _1 / det
-        o = s[_10N + i]
+        o = min(s[_10N + i], _1) * (as_given + antialiased * np.sqrt(max(sharp * t, _SHARE_MIN)))
         # ln(255 o) through the float's exponent and a quartic in its mantissa (error < 1e-3, covered by the margin).
-        bits = np.float32(_255 * min(o, _1)).view(np.int32)
+        bits = np.float32(_255 * o).view(np.int32)
         mantissa = np.int32((bits & _MANTISSA) | _ONE_BITS).view(np.float32) - _1
         log2 = np.float32(np.int32(bits >> _23) - _EXPONENT_BIAS) + mantissa * (
             _L1 + mantissa * (_L2 + mantissa * (_L3 + mantissa * _L4))
@@ -120,7 +124,7 @@ def _ellipse_block(s: Array, count: int, view: Array, lens: Array) -> None:
         )  # fmt: skip
         s[_12N + i], s[_13N + i] = px, py
         s[_14N + i], s[_15N + i], s[_16N + i] = _HALF * yy * t, -xy * t, _HALF * xx * t
-        s[_17N + i], s[_18N + i] = hx if seen else -_1, hy
+        s[_17N + i], s[_18N + i], s[_19N + i] = hx if seen else -_1, hy, o
 
 
 @strict
@@ -207,8 +211,8 @@ def project(
     """This part's share of all Gaussians.
 
     means [3, n], quats [4, n] wxyz, scales [3, n], opacity [n], sh [3 * terms, n] float32, row = 3 * term + channel;
-    view [3, 4] float64; lens [12] and eye [3] float32: the camera's position, or with `constant` the one direction of
-    all rays. Out, float32: out [7, n] (row names above; HALF_X is -1 where nothing is to be drawn), depth [n],
+    view [3, 4] float64; lens [13] and eye [3] float32: the camera's position, or with `constant` the one direction of
+    all rays. Out, float32: out [8, n] (row names above; HALF_X is -1 where nothing is to be drawn), depth [n],
     colour [3, n] = max(0, 0.5 + SH).
     """
     n = len(opacity)
@@ -228,6 +232,6 @@ def project(
         _load(s, _10N, opacity, start, count)
         _load(s, _11N, depth, start, count)
         _ellipse_block(s, count, view, lens)
-        for k in range(7):
+        for k in range(8):
             _save(s, np.uint64(12 + k) * _N, out[k], start, count)
         _colour_block(s, start, count, means, sh, terms, eye, constant, colour)

@@ -4,6 +4,8 @@
 the dtype of its input (tests use float64). Rules, also of the other backends:
 
 - 2-D covariance J W Σ Wᵀ Jᵀ + 0.3 px² I; in J, x/z and y/z are clamped to the image plus 15 % of its size.
+- Anti-aliased, opacity is multiplied by sqrt(det(undilated covariance) / det(dilated)), at least 1e-6: what the
+  dilation adds in area it takes in strength (Mip-Splatting, Yu et al. 2024, eq. 10; gsplat's "antialiased" mode).
 - alpha = min(0.999, opacity exp(-½ dᵀ Σ⁻¹ d)) at pixel centres; below 1/255 nothing is drawn.
 - Drawn in order of camera depth rounded to float32, equal depths by index. A pixel stops before the Gaussian that
   would bring its transmittance to 1e-4 or below.
@@ -24,18 +26,21 @@ from engine.avatar.rotations import matrices
 from engine.core.splats import Camera
 
 NEAR_PLANE, FAR_PLANE, DILATION = 0.01, 1e10, 0.3
+SHARE_MIN = 1e-12  # least ratio of determinants in the anti-aliased mode: its root has no slope at 0
 ALPHA_MIN, ALPHA_MAX, TRANSMITTANCE_MIN = 1.0 / 255.0, 0.999, 1e-4
 LIMIT = 1e30  # covariances and colours beyond this are treated as not finite
 TILE = 32  # pixels a side worked on at once: bounds the memory, changes no value
 
 
 class Projected(NamedTuple):
-    """mean [n, 2] pixels; covariance [n, 2, 2] pixels², dilated; depth [n]; seen [n] bool."""
+    """mean [n, 2] pixels; covariance [n, 2, 2] pixels², dilated; depth [n]; seen [n] bool; share [n]: the factor of
+    opacity in the anti-aliased mode."""
 
     mean: Tensor
     covariance: Tensor
     depth: Tensor
     seen: Tensor
+    share: Tensor
 
 
 class Rendered(NamedTuple):
@@ -67,9 +72,13 @@ def project(means: Tensor, quats: Tensor, scales: Tensor, camera: Camera) -> Pro
         mean = torch.stack([fx * x / z + cx, fy * y / z + cy], -1)
         seen = (z > NEAR_PLANE) & (z < FAR_PLANE)
     half = jacobian.reshape(-1, 2, 3) @ half
-    covariance = half @ half.transpose(1, 2) + DILATION * torch.eye(2, dtype=means.dtype)
+    covariance = half @ half.transpose(1, 2) + DILATION * torch.eye(2, dtype=means.dtype, device=means.device)
+    # The undilated determinant by the cross product of the rows: never negative, and exact for thin ellipses.
+    sharp = torch.linalg.cross(half[:, 0], half[:, 1]).square().sum(-1)
+    trace = half.square().sum((1, 2))
+    share = (sharp / (sharp + DILATION * trace + DILATION**2)).clamp_min(SHARE_MIN).sqrt()
     seen = seen & (covariance.abs().amax((1, 2)) < LIMIT) & (quats.norm(dim=-1) > 1e-15)
-    return Projected(mean, covariance, z, seen)
+    return Projected(mean, covariance, z, seen, share)
 
 
 def _clamp(slope: Tensor, size: int, focal: float, centre: float) -> Tensor:
@@ -137,11 +146,11 @@ def blend_pixels(pixels: Tensor, mean: Tensor, covariance: Tensor, opacity: Tens
 
 def rasterise(
     means: Tensor, quats: Tensor, scales: Tensor, opacity: Tensor, sh: Tensor, camera: Camera,
-    normals: Tensor | None = None,
+    normals: Tensor | None = None, antialiased: bool = False,
 ) -> Rendered:  # fmt: skip
     """Draw n Gaussians (shapes as in `core.splats.Gaussians`; normals [n, 3] instead of the shortest axes)."""
-    opacity = opacity.clamp_max(1.0)
     shape = project(means, quats, scales, camera)
+    opacity = opacity.clamp_max(1.0) * (shape.share if antialiased else 1.0)
     rgb = colours(means, sh, camera)
     facing = facing_normals(means, quats, scales, camera) if normals is None else turn_to_camera(normals, means, camera)
     # Radl et al. 2024: alpha >= 1/255 only within sqrt(2 ln(255 opacity)) standard deviations.

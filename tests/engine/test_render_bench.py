@@ -15,12 +15,16 @@ KEYS = {"size", "gaussians", "sh", "appearance", "backend", "threads", "ms", "fp
 
 SECOND_PROCESS = """
 import numpy as np
-from engine.render import blend, order, project
+from engine.render import blend, blend_gradient, gradient, order, project, project_gradient
 from engine.render.bench import head_camera, head_scene
 from engine.render.cpu import CpuRaster
 out = np.empty((32, 32, 4), np.float32)
 CpuRaster(1).draw(head_scene(300), head_camera(32, 32), out)
-kernels = (project.project, order.sort_by_depth, order.pack, order.count_tiles, order.fill_tiles, blend.blend)
+rgba, _, tape = gradient.forward(head_scene(300), head_camera(32, 32))
+gradient.backward(tape, rgba)
+kernels = (project.project, order.sort_by_depth, order.pack, order.count_tiles, order.fill_tiles, blend.blend,
+           blend_gradient.blend_sums, blend_gradient.blend_gradient, project_gradient.gather,
+           project_gradient.project_gradient, project_gradient.colour_gradient)
 print([k.py_func.__name__ for k in kernels if k.stats.cache_misses or not k.stats.cache_hits])
 """
 

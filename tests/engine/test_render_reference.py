@@ -41,7 +41,7 @@ def test_projection_is_gsplats(name):
     covars, _ = ours_impl._quat_scale_to_covar_preci(quats, scales, compute_preci=False)
     k = torch.tensor([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]], dtype=F64)
     view = torch.as_tensor(camera.world_to_camera)
-    radii, mean, depth, conic, _ = ours_impl._fully_fused_projection(
+    radii, mean, depth, conic, share = ours_impl._fully_fused_projection(
         means,
         covars,
         view[None],
@@ -49,6 +49,7 @@ def test_projection_is_gsplats(name):
         camera.width,
         camera.height,
         camera_model="ortho" if camera.orthographic else "pinhole",
+        calc_compensations=True,
     )
     got = reference.project(means, quats, scales, camera)
     seen = (radii[0] > 0).all(-1)
@@ -56,6 +57,7 @@ def test_projection_is_gsplats(name):
     inverse = torch.linalg.inv(got.covariance[seen])
     assert torch.allclose(got.mean[seen], mean[0][seen], rtol=1e-10)
     assert torch.allclose(got.depth[seen], depth[0][seen], rtol=1e-12)
+    assert torch.allclose(got.share[seen], share[0][seen], rtol=1e-6)
     ours = torch.stack([inverse[:, 0, 0], inverse[:, 0, 1], inverse[:, 1, 1]], -1)
     assert torch.allclose(ours, conic[0][seen], rtol=1e-8, atol=1e-12)
 
