@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "blender"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "blender")]
 
 import in_blender  # noqa: E402
 
