@@ -23,7 +23,8 @@ from engine.train.motion_loop import Plan, train
 BATCH = 16
 SCALE_MM = 5.0  # displacements are given to the network in units of this
 _UNSEEN_MM = 0.05  # a channel that moves no point of the surface further is not the network's to say (tongue, gaze)
-_ROUNDS = 80  # of projected gradient: beyond them a face changes by less than 0.01 mm
+SHOWN = 0.01  # a weight above this is seen
+_ROUNDS = 80  # of projected gradient: four times as many move no point by more than 0.1 mm, 0.03 mm on average
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Frames:
 
     talk: np.ndarray
     feel: np.ndarray
+
+    @property
+    def used(self) -> np.ndarray:
+        """Which channels any of these faces shows. [59] bool."""
+        return np.maximum(self.talk.max(0), self.feel.max(0)) > SHOWN
 
 
 def frames(folder: Path, split: str) -> Frames:
@@ -42,11 +48,16 @@ def frames(folder: Path, split: str) -> Frames:
 
 
 class Surface:
-    """Displacements of the finest level's points from weights, and back."""
+    """Displacements of the finest level's points from weights, and back.
 
-    def __init__(self, head: Head, levels: Levels):
+    used [59] bool: channels that faces are made of (all, if not said). A gaze channel moves lids too and would take
+    part of a squint that no expression made by looking down.
+    """
+
+    def __init__(self, head: Head, levels: Levels, used: np.ndarray | None = None):
         rows = shape_rows(head).reshape(CHANNELS, -1, 3)[:, levels.vertices]
         self.seen = np.linalg.norm(rows, axis=2).max(1) > _UNSEEN_MM
+        self.most = torch.ones(CHANNELS) if used is None else torch.from_numpy(used.astype(np.float32))
         flat = rows.reshape(CHANNELS, -1) / SCALE_MM
         self.rows = torch.from_numpy(flat.astype(np.float32))
         self.vertices, self.points = levels.vertices, len(levels.vertices)
@@ -63,10 +74,10 @@ class Surface:
         """The nearest weights in [0, 1] to displacements [b, n, 3]: ridge least squares with bounds, by projected
         gradient with Nesterov's momentum. [b, 59]; zero for channels that the surface does not show."""
         goal = displacement.flatten(1) @ self.rows.T
-        now = (displacement.flatten(1) @ self.back.T).clamp(0, 1)
+        now = torch.minimum((displacement.flatten(1) @ self.back.T).clamp(min=0), self.most)
         ahead, pace = now, 1.0
         for _ in range(_ROUNDS):
-            after = (ahead - self.step * (ahead @ self.gram - goal)).clamp(0, 1)
+            after = torch.minimum((ahead - self.step * (ahead @ self.gram - goal)).clamp(min=0), self.most)
             faster = 0.5 * (1 + (1 + 4 * pace * pace) ** 0.5)
             ahead, now, pace = after + (pace - 1) / faster * (after - now), after, faster
         out = now.numpy()
@@ -87,7 +98,7 @@ def fit(
     """A DE-SD after `plan`; the encoders take turns, step by step."""
     torch.manual_seed(plan.seed)
     levels = levels_of(head, counts) if counts else levels_of(head)
-    surface, net = Surface(head, levels), DESD(levels, join, single)
+    surface, net = Surface(head, levels, data.used), DESD(levels, join, single)
     template = torch.from_numpy(head.template[levels.vertices])
     marks = torch.from_numpy(head.template[np.asarray(head.landmarks["face68"])])
     weight = landmark_weights(template, marks) if weighted else torch.ones(surface.points)

@@ -23,7 +23,7 @@ from engine.motion.nets.desd import landmark_weights, reconstruction_loss
 from engine.motion.nets.faceformer import EFaceFormer
 from engine.motion.nets.s2l import ES2L, MARKS, S2D
 from engine.motion.nets.spiral import Levels, levels_of
-from engine.train.emovoca_desd import SCALE_MM, Surface
+from engine.train.emovoca_desd import SCALE_MM, SHOWN, Surface
 from engine.train.emovoca_set import Batch, Mixed, Pool
 from engine.train.motion_loop import Plan, VertexLoss, draws, train
 
@@ -105,10 +105,10 @@ def fit_s2d(
     """Landmarks to the surface, by the weighted L2 of eq. 3, on single frames of the mixtures."""
     torch.manual_seed(plan.seed)
     levels = levels or levels_of(head)
-    net, surface, rows = S2D(levels), Surface(head, levels), mark_rows(head)
+    faces = np.concatenate([c.weights[::4] for c in clips]).astype(np.float32)
+    net, surface, rows = S2D(levels), Surface(head, levels, faces.max(0) > SHOWN), mark_rows(head)
     template = torch.from_numpy(head.template[levels.vertices])
     weight = landmark_weights(template, torch.from_numpy(head.template[np.asarray(head.landmarks["face68"])]))
-    faces = np.concatenate([c.weights[::4] for c in clips]).astype(np.float32)
 
     def step_loss(step: int) -> Tensor:
         one = faces[draws(plan, step).integers(len(faces), size=DENSE_BATCH)]

@@ -27,7 +27,7 @@ V1 = ("fear", "angry", "disgusted", "happy", "sad")  # the paper's "afraid", "an
 V2 = (*V1, "moody", "drunk", "ill", "suspicious", "pleased", "upset")
 OURS = EMOTIONS[1:]
 APEX = 0.999  # level from which an expression has fully come
-CHUNK = 512  # frames decoded at once
+CHUNK = 32  # frames decoded at once: more leave the cache and take four times as long each
 KINDS = {"held": 0.55, "rising": 0.2, "change": 0.15, "plain": 0.1}  # of the clips; "plain" has no feeling
 
 

@@ -21,7 +21,7 @@ from engine.studio.performances.people import PEOPLE, person
 
 KIND, FORMAT = "unpaired set", 1
 FIRST_CLIP = 900  # numbers of the talking clips: sentences that no performance has
-TALKS = {"train": 20, "valid": 3, "test": 4}  # talking clips of each person
+TALKS = {"train": 12, "valid": 3, "test": 4}  # talking clips of each person
 
 
 @dataclass(frozen=True)
