@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from engine.avatar import channels
 from engine.avatar.layout import as_planes
 from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_archive, replacing, write_archive
 from engine.core.progress import SILENT, Reporter
 from engine.core.splats import Avatar, Gaussians
 
-FORMAT = 1
+FORMAT = 2  # 2: with dynamic colour; avatars without any are written as 1, which older programs read
 _HALF = ("local_means", "local_quats", "log_scales", "opacity", "sh")
 _META = ("head", "topology_sha256", "blend_space", "licence", "meta")
 MAX_GAUSSIANS = 20_000_000
@@ -30,7 +31,10 @@ def save_avatar(path: str | os.PathLike[str], avatar: Avatar) -> None:
     arrays |= {"triangle": avatar.triangle.astype(np.int32), "layer": avatar.layer.astype(np.uint8)}
     meta: dict[str, Any] = {name: getattr(avatar, name) for name in _META}
     meta |= {"layers": list(avatar.layers), "view_range": list(avatar.view_range)}
-    write_archive(path, "avatar", FORMAT, arrays, meta)
+    if avatar.channels:
+        more, meta["channels"] = channels.to_arrays(avatar.channels)
+        arrays |= more
+    write_archive(path, "avatar", FORMAT if avatar.channels else 1, arrays, meta)
 
 
 def read_avatar(path: str | os.PathLike[str]) -> Avatar:
@@ -44,7 +48,7 @@ def read_avatar(path: str | os.PathLike[str]) -> Avatar:
         kept = {name: meta[name] for name in _META}
         avatar = Avatar(
             triangle=triangle, layer=layer, layers=tuple(meta["layers"]), view_range=tuple(meta["view_range"]),
-            **values, **kept,
+            channels=channels.from_arrays(arrays, meta.get("channels") or [], len(triangle)), **values, **kept,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, BadInput) as error:
         raise BadFile(path, f"is damaged ({error}); make or fetch it again") from None

@@ -30,6 +30,24 @@ class Gaussians:
 
 
 @dataclass(frozen=True)
+class Channel:
+    """A colour that is added to some of an avatar's Gaussians as far as a muscle is active (engine/avatar/channels.py).
+
+    left, right: shape name -> share of the muscle's value on that side; rows [m] int32: the Gaussians; mask [m] in
+    [0, 1]; side [m]: 1 where the left value counts, 0 where the right one; colour [m, 3]: added to the constant SH
+    term at value 1.
+    """
+
+    name: str
+    left: dict[str, float]
+    right: dict[str, float]
+    rows: np.ndarray
+    mask: np.ndarray
+    side: np.ndarray
+    colour: np.ndarray
+
+
+@dataclass(frozen=True)
 class Avatar:
     """Gaussians in the local frame of their triangle.
 
@@ -38,6 +56,7 @@ class Avatar:
     opacity [n]; sh [n, c, 3]; layer [n] uint8 into `layers`.
     blend_space: "srgb" (blended in display space, then converted) or "linear".
     view_range: (azimuth min, max, elevation min, max) in radians in which it was made to be seen.
+    channels: dynamic colour, added where the face moves.
     """
 
     triangle: np.ndarray
@@ -54,6 +73,7 @@ class Avatar:
     view_range: tuple[float, float, float, float] = (-np.pi, np.pi, -0.7, 0.9)
     licence: str = ""
     meta: dict[str, object] = field(default_factory=dict)
+    channels: tuple[Channel, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.triangle)

@@ -1,0 +1,265 @@
+"""Trains a Gaussian avatar on a capture: one picture a step, by hand-written gradients and Adam, no torch.
+
+Gaussians on triangles (EmoTaG eq. 2-7), seeded by the head's own recipe; colour of SH degree 0-3 and masked dynamic
+colours; L1, D-SSIM, depth and normals; places and sizes are bounded. Stops on held-out views: more steps overfit.
+
+    soliloquy avatar train CAPTURE OUT.npz            the same line goes on where it was stopped
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.avatar.files import save_avatar
+from engine.avatar.surface import HAIR, material_ids
+from engine.core.anatomy import Head
+from engine.core.errors import BadInput, Cancelled
+from engine.core.files import read_archive, sha256_of_arrays, writable, write_archive
+from engine.core.progress import SILENT, Reporter
+from engine.core.splats import Avatar
+from engine.render.gradient import backward, forward
+from engine.train import avatar_kernels as kernels
+from engine.train.avatar_data import Capture, View, read_capture
+from engine.train.avatar_loss import D_SSIM, Photometric, geometric
+from engine.train.avatar_measure import measure, strip
+from engine.train.avatar_model import PARTS, Model
+from engine.train.avatar_start import coloured_from, start
+
+Array = np.ndarray
+
+# Adam's rates: places and sizes in units of a triangle's size, opacity as a logit, colours in display values.
+RATES = {
+    "means": 0.03, "quats": 0.005, "log_scales": 0.01, "logits": 0.03, "sh0": 0.03, "sh_rest": 0.0075, "channels": 0.03,
+}  # fmt: skip
+BETAS = (0.9, 0.995)
+LAST_RATE = 0.1  # of the first: rates fall by a constant factor a step
+LARGEST_M, LARGEST_HAIR_M = 0.009, 0.012
+REACH_M = 0.004  # how far a Gaussian may leave the place where it was seeded
+GEOMETRY_EVERY = 4  # steps between those that compare depth and normals
+PATIENCE = 3  # checks without a better one, after which training ends
+PREVIEWS = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """count of Gaussians; SH degree; steps at most; seed; dynamic: masked colour channels; shrink: whole number by which
+    pictures are made smaller; check: steps between looks at held-out views; geometry: depth and normals."""
+
+    count: int = 60_000
+    degree: int = 1
+    steps: int = 3000
+    seed: int = 0
+    dynamic: bool = True
+    shrink: int = 1
+    check: int = 300
+    d_ssim: float = D_SSIM
+    geometry: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.check < 1 or self.shrink < 1 or not 0 <= self.d_ssim <= 1:
+            raise BadInput("steps, check and shrink must be 1 or more, d_ssim in [0, 1]")
+
+
+class Training:
+    """A run: model, Adam's moments, step, best so far. `step()` takes one picture."""
+
+    def __init__(self, capture: Capture, recipe: Recipe, report: Reporter = SILENT):
+        self.capture, self.recipe = capture, recipe
+        first = start(capture.head, recipe.count, recipe.seed, recipe.dynamic)
+        self.model = Model(coloured_from(first, capture, recipe.shrink, report), capture.head, recipe.degree)
+        self.moments = {name: np.zeros((2, a.size), np.float32) for name, a in self.model.values.items()}
+        self.at, self.since, self.best_score = 0, 0, -np.inf
+        self.best = {name: a.copy() for name, a in self.model.values.items()}
+        self.history: list[list[float]] = []
+        self.loss = 0.0
+        self._photometric = Photometric(recipe.d_ssim)
+        self._largest = _largest(capture.head, first)
+        self._reach = REACH_M / np.maximum(self.model.sizes(), 1e-9)
+
+    def step(self) -> float:
+        """One picture; returns its loss. Which one and on what background depends on the seed and the step alone."""
+        rng = np.random.default_rng([self.recipe.seed, 7, self.at])
+        view = self._turn()
+        picture, posed = self.capture.picture(view, self.recipe.shrink), self.capture.poses[view.pose]
+        gaussians = self.model.place(view.pose, posed, self.recipe.dynamic)
+        deep = self.recipe.geometry and picture.depth is not None and self.at % GEOMETRY_EVERY == 0
+        rgba, sums, tape = forward(gaussians, picture.camera, geometry=deep)
+        loss, v = self._photometric(rgba, picture.values, rng.random(3).astype(np.float32))
+        u = None
+        if deep and sums is not None and picture.depth is not None and picture.normal is not None:
+            more, u = geometric(rgba, sums, picture.depth, picture.normal, picture.camera.world_to_camera)
+            loss += more
+        d = backward(tape, v, u)
+        gradients = self.model.gradients(
+            view.pose, posed, gaussians, d.means, d.quats, d.scales, d.opacity, d.sh, self.recipe.dynamic
+        )
+        self._move(gradients)
+        self.loss = loss if self.at == 1 else 0.98 * self.loss + 0.02 * loss
+        return loss
+
+    def _turn(self) -> View:
+        """Every picture once before any comes again."""
+        views = self.capture.views["train"]
+        turn, row = divmod(self.at, len(views))
+        return views[int(np.random.default_rng([self.recipe.seed, 5, turn]).permutation(len(views))[row])]
+
+    def _move(self, gradients: Mapping[str, Array]) -> None:
+        self.at += 1
+        rate = LAST_RATE ** (self.at / self.recipe.steps)
+        for name in PARTS:
+            value = self.model.values[name]
+            if value.size:
+                first, second = self.moments[name]
+                flat = np.ascontiguousarray(gradients[name], np.float32).reshape(-1)
+                kernels.adam(value.reshape(-1), flat, first, second, RATES[name] * rate, *BETAS, self.at)
+        self.model.limit(self._largest)
+        gap = self.model.values["means"] - self.model.start
+        far = np.linalg.norm(gap, axis=0) / self._reach
+        self.model.values["means"] = self.model.start + gap / np.maximum(far, 1).astype(np.float32)
+
+    def check(self) -> dict[str, Any]:
+        """Look at held-out views (without any: at the training loss) and remember the best model."""
+        split = "val" if self.capture.views["val"] else "train"
+        figures = measure(self.avatar({}), self.capture, split, self.recipe.shrink, self.recipe.dynamic)
+        score = figures["head_psnr"] if split == "val" else -self.loss
+        self.history.append([self.at, figures["head_psnr"], figures["head_ssim"]])
+        if score > self.best_score:
+            self.best_score, self.since = float(score), 0
+            self.best = {name: a.copy() for name, a in self.model.values.items()}
+        else:
+            self.since += 1
+        return figures
+
+    def avatar(self, meta: Mapping[str, object]) -> Avatar:
+        """The model as it is."""
+        return self.model.to_avatar(meta)
+
+    def finish(self) -> None:
+        """Go back to the best model."""
+        for name, value in self.best.items():
+            self.model.values[name] = value.copy()
+
+    def save(self, path: Path, key: str) -> None:
+        """The whole run, for going on."""
+        arrays = {f"{kind}.{n}": a for kind, all_ in self._state().items() for n, a in all_.items()}
+        meta = {
+            "key": key, "at": self.at, "since": self.since, "loss": self.loss, "history": self.history,
+            "best_score": None if not np.isfinite(self.best_score) else self.best_score,
+        }  # fmt: skip
+        write_archive(path, "avatar_training", 1, arrays, meta)
+
+    def _state(self) -> dict[str, dict[str, Array]]:
+        return {"value": self.model.values, "moment": self.moments, "best": self.best}
+
+    def load(self, path: Path, key: str) -> bool:
+        """Go on from a saved run; False if it is of another recipe or capture."""
+        arrays, meta = read_archive(path, "avatar_training", 1)
+        if meta.get("key") != key:
+            return False
+        for kind, held in self._state().items():
+            for name in list(held):
+                found = arrays.get(f"{kind}.{name}")
+                if found is None or found.shape != held[name].shape:
+                    return False
+                held[name] = np.ascontiguousarray(found, np.float32)
+        self.at, self.since, self.loss = int(meta["at"]), int(meta["since"]), float(meta["loss"])
+        self.history = [list(map(float, row)) for row in meta["history"]]
+        self.best_score = -np.inf if meta["best_score"] is None else float(meta["best_score"])
+        return True
+
+
+def _largest(head: Head, avatar: Avatar) -> Array:
+    """[n] metres: the largest scale that a Gaussian may take."""
+    hair = np.isin(head.face_material, material_ids(head, (*HAIR, "scalp")))[head.triangle_face[avatar.triangle]]
+    return np.where(hair, LARGEST_HAIR_M, LARGEST_M).astype(np.float32)
+
+
+def train(
+    folder: str | Path, out: str | Path, head: Head, recipe: Recipe | None = None, report: Reporter = SILENT
+) -> dict[str, Any]:  # fmt: skip
+    """Train on a capture and write the avatar; {"avatar", "steps", "seconds", "val": ..., "test": ...}.
+
+    Beside OUT stand OUT.state.npz while it runs (a stopped run goes on from it) and OUT.preview.png: truth, avatar and
+    difference of held-out views. A cancel keeps the state. Raises BadFile, BadInput, Cancelled.
+    """
+    recipe, out = recipe or Recipe(), writable(out)
+    if out.suffix != ".npz":
+        raise BadInput(f"{out}: avatars are written as .npz; 'avatar export' makes other files of it")
+    capture = read_capture(folder, head)
+    state, preview = out.with_suffix(".state.npz"), out.with_suffix(".preview.png")
+    begin = time.monotonic()
+    run = Training(capture, recipe, report)
+    key = _key(capture, recipe)
+    if state.is_file() and not run.load(state, key):
+        report.warn(f"{state} is of another training; this one begins anew")
+    try:
+        _loop(run, report, state, key, preview)
+    except Cancelled:
+        run.save(state, key)
+        raise
+    run.finish()
+    figures = {
+        split: measure(run.avatar({}), capture, split, recipe.shrink, recipe.dynamic, report)
+        for split in ("val", "test") if capture.views[split]
+    }  # fmt: skip
+    seen = capture.views["train"]
+    made = run.avatar(_facts(run, figures) | {"view_range_deg": _seen_from(seen)})
+    save_avatar(out, made)
+    _preview(run, preview)
+    state.unlink(missing_ok=True)
+    return {
+        "avatar": str(out), "gaussians": len(made), "bytes": out.stat().st_size, "pictures": len(seen),
+        "steps": run.history[-1][0] if run.history else run.at, "best_step": _best_step(run),
+        "seconds": round(time.monotonic() - begin, 1), "preview": str(preview), **figures,
+    }  # fmt: skip
+
+
+def _loop(run: Training, report: Reporter, state: Path, key: str, preview: Path) -> None:
+    """Steps and checks until the steps are done or held-out views stop getting better."""
+    recipe = run.recipe
+    while run.at < recipe.steps and run.since < PATIENCE:
+        run.step()
+        report.step("training", run.at, recipe.steps)
+        if run.at % recipe.check == 0 or run.at == recipe.steps:
+            run.check()
+            run.save(state, key)
+            _preview(run, preview)
+
+
+def _preview(run: Training, path: Path) -> None:
+    views = run.capture.views["test"] or run.capture.views["val"] or run.capture.views["train"]
+    rows = sorted({int(i) for i in np.linspace(0, len(views) - 1, min(PREVIEWS, len(views)))})
+    strip(path, run.avatar({}), run.capture, [views[i] for i in rows], run.recipe.shrink, run.recipe.dynamic)
+
+
+def _key(capture: Capture, recipe: Recipe) -> str:
+    names = ",".join(view.name for view in capture.views["train"])
+    cameras = np.array([v.camera.world_to_camera for v in capture.views["train"]])
+    told = repr(sorted(asdict(recipe).items())) + names + capture.head.topology_sha256
+    return sha256_of_arrays(np.frombuffer(told.encode(), np.uint8), cameras)
+
+
+def _best_step(run: Training) -> int:
+    return int(max(run.history, key=lambda row: row[1])[0]) if run.history else run.at
+
+
+def _facts(run: Training, figures: Mapping[str, Any]) -> dict[str, object]:
+    """What the file says of itself: how it was made, and how near unseen pictures it came."""
+    told = figures.get("test") or figures.get("val") or {}
+    return {
+        "builder": "engine.train.avatar", "recipe": asdict(run.recipe), "capture_pictures": len(
+            run.capture.views["train"]
+        ), "psnr": told.get("head_psnr"), "ssim": told.get("head_ssim"), "figures": dict(figures),
+    }  # fmt: skip
+
+
+def _seen_from(views: list[View]) -> list[float]:
+    """Azimuth and elevation limits of the training views, degrees."""
+    azimuths, elevations = ([getattr(v, name) for v in views] for name in ("azimuth", "elevation"))
+    return [round(float(x), 1) for x in (min(azimuths), max(azimuths), min(elevations), max(elevations))]

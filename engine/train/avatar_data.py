@@ -1,0 +1,311 @@
+"""Captures as training reads them: GaussianAvatars' folders as VHAP writes them, and ours, by the same way.
+
+transforms_{train,val,test}.json   frames: intrinsics, OpenGL camera-to-world, paths of picture, mask, parameters
+images/, fg_masks/                 display values; straight alpha in the picture, or a mask beside an opaque one
+flame_param/POSE.npz               FLAME parameters (VHAP), or shape weights of our heads (`expr_names`)
+meshes/POSE.npz, geometry/NAME.npz ours: offsets of the evaluated mesh; depth and normals
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.avatar.channels import COUNT, column
+from engine.core.anatomy import Head
+from engine.core.errors import BadFile, BadInput
+from engine.core.files import read_json
+from engine.core.splats import Camera
+
+Array = np.ndarray
+
+SPLITS = ("train", "val", "test")
+MARGIN = 8  # pixels kept round what is seen
+CACHE_BYTES = 2 << 30
+DEPTH_STEP_M = 1e-4  # blender_addon/scene/capture_stage.py
+MASKED = 0.5  # of alpha: what counts as seen when a picture's frame is looked for
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture of the set: where it was taken, of which pose. azimuth, elevation: degrees, as in cameras.orbit."""
+
+    name: str
+    split: str
+    pose: int
+    camera: Camera
+    picture: Path
+    mask: Path | None
+    geometry: Path | None
+    azimuth: float
+    elevation: float
+
+
+@dataclass(frozen=True)
+class Posed:
+    """vertices [v, 3] float32 metres; weights [59]: ARKit's shapes, then the extra ones."""
+
+    name: str
+    vertices: Array
+    weights: Array
+
+
+@dataclass(frozen=True)
+class Picture:
+    """rgba [h, w, 4] uint8, premultiplied display values, of the camera's cut-out; depth [h, w] metres (0: unknown) and
+    normal [h, w, 3] of the world, or None."""
+
+    camera: Camera
+    rgba: Array
+    depth: Array | None
+    normal: Array | None
+
+    @property
+    def values(self) -> Array:
+        """[h, w, 4] float32 in [0, 1]."""
+        return self.rgba.astype(np.float32) / 255
+
+
+@dataclass
+class Capture:
+    """A set of pictures of one head; pictures are read when asked for and kept while they fit in CACHE_BYTES."""
+
+    folder: Path
+    head: Head
+    views: dict[str, list[View]]
+    poses: dict[int, Posed]
+    _kept: OrderedDict[tuple[str, int], Picture] = field(default_factory=OrderedDict)
+    _bytes: int = 0
+
+    def picture(self, view: View, shrink: int = 1) -> Picture:
+        """A view's picture cut to what is seen, `shrink` times smaller (a whole number). Raises BadFile."""
+        key = (str(view.picture), shrink)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        made = _read_picture(view, shrink)
+        self._kept[key] = made
+        self._bytes += _size(made)
+        while self._bytes > CACHE_BYTES and len(self._kept) > 1:
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
+        return made
+
+
+def _size(picture: Picture) -> int:
+    return sum(a.nbytes for a in (picture.rgba, picture.depth, picture.normal) if a is not None)
+
+
+def read_capture(folder: str | Path, head: Head) -> Capture:
+    """A capture of this head. Raises BadFile for what is missing or damaged, BadInput for a capture of another head."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadFile(folder, "no such folder; make a capture with 'soliloquy studio capture'")
+    _check_head(folder, head)
+    views: dict[str, list[View]] = {}
+    sources: dict[int, dict[str, Any]] = {}
+    for split in SPLITS:
+        path = folder / f"transforms_{split}.json"
+        if not path.is_file() and split != "train":
+            views[split] = []
+            continue
+        raw = read_json(path)
+        try:
+            frames = raw["frames"]
+            views[split] = [_view(folder, split, {**raw, **frame}) for frame in frames]
+            for frame in frames:
+                sources.setdefault(int(frame["timestep_index"]), frame)
+        except (KeyError, TypeError, ValueError, BadInput) as error:
+            raise BadFile(path, f"is no list of camera views ({error!r})") from None
+    if not views["train"]:
+        raise BadFile(folder, "holds no training pictures yet; let the capture run first")
+    poses = {index: _posed(folder, head, frame) for index, frame in sorted(sources.items())}
+    return Capture(folder, head, views, poses)
+
+
+def _check_head(folder: Path, head: Head) -> None:
+    plan = folder / "capture.json"
+    if not plan.is_file():
+        return
+    made = read_json(plan).get("head") or {}
+    if made and made.get("topology_sha256") != head.topology_sha256:
+        raise BadInput(f"the capture in {folder} is of the head '{made.get('name')}', not of '{head.name}': add --head")
+
+
+def _view(folder: Path, split: str, frame: dict[str, Any]) -> View:
+    matrix = np.array(frame["transform_matrix"], np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ValueError("a transform_matrix is not 4 x 4")
+    matrix[:3, 1:3] *= -1  # OpenGL: y up, looking along -z
+    w, h = int(frame["w"]), int(frame["h"])
+    fx = float(frame["fl_x"]) if "fl_x" in frame else w / 2 / np.tan(float(frame["camera_angle_x"]) / 2)
+    fy = float(frame.get("fl_y", fx))
+    cx, cy = float(frame.get("cx", w / 2)), float(frame.get("cy", h / 2))
+    camera = Camera(w, h, fx, fy, cx, cy, np.linalg.inv(matrix))
+    picture = _existing(folder, str(frame["file_path"]))
+    mask, geometry = (folder / str(frame[k]) if k in frame else None for k in ("fg_mask_path", "geometry_path"))
+    away = -matrix[:3, 2]  # from what it looks at towards the camera
+    azimuth = float(np.degrees(np.arctan2(away[0], away[2])))
+    elevation = float(np.degrees(np.arctan2(away[1], np.hypot(away[0], away[2]))))
+    return View(
+        picture.stem, split, int(frame["timestep_index"]), camera, picture,
+        mask if mask is not None and mask.is_file() else None,
+        geometry if geometry is not None and geometry.is_file() else None, azimuth, elevation,
+    )  # fmt: skip
+
+
+def _existing(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.png", folder / f"{name}.jpg"):
+        if path.is_file():
+            return path
+    raise BadFile(folder / name, "no such picture; the capture's list names it")
+
+
+def _load(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files if data[name].dtype.kind in "fiuU"}
+    except FileNotFoundError:
+        raise BadFile(path, "no such file; the capture's list names it") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BadFile(path, f"is damaged ({error})") from None
+
+
+def _posed(folder: Path, head: Head, frame: dict[str, Any]) -> Posed:
+    """The mesh and shape weights of a pose."""
+    name = str(frame.get("timestep_id", frame["timestep_index"]))
+    raw = _load(folder / str(frame["flame_param_path"])) if "flame_param_path" in frame else {}
+    if "expr_names" in raw:
+        weights = np.zeros(COUNT, np.float32)
+        for shape, value in zip(raw["expr_names"], raw["expr"].ravel(), strict=True):
+            weights[column(str(shape))] = value
+        vertices = _evaluated(folder, head, frame)
+    elif raw:
+        vertices, weights = _from_flame(folder / str(frame["flame_param_path"]), head, raw)
+    else:
+        vertices, weights = _evaluated(folder, head, frame), np.zeros(COUNT, np.float32)
+    if vertices.shape != head.template.shape or not np.isfinite(vertices).all():
+        raise BadInput(f"pose '{name}' has {len(vertices)} vertices, the head '{head.name}' has {len(head.template)}")
+    return Posed(name, vertices, weights)
+
+
+def _evaluated(folder: Path, head: Head, frame: dict[str, Any]) -> Array:
+    """Our own meshes: the first pose's vertices plus float16 offsets."""
+    if "mesh_path" not in frame:
+        raise BadFile(folder, "has neither FLAME parameters nor meshes for its pictures")
+    offsets = _load(folder / str(frame["mesh_path"])).get("offsets")
+    base = _load(folder / "meshes" / "canonical.npz").get("vertices")
+    if offsets is None or base is None or offsets.shape != base.shape:
+        raise BadFile(folder / str(frame["mesh_path"]), "does not fit meshes/canonical.npz; capture again")
+    return np.asarray(base, np.float32) + offsets.astype(np.float32)
+
+
+def _from_flame(path: Path, head: Head, raw: dict[str, Array]) -> tuple[Array, Array]:
+    """VHAP's parameters on an imported FLAME head: (vertices, fitted shape weights)."""
+    from engine.head.evaluate import flame_vertices
+    from engine.head.flame.params import fit_weights
+
+    if not head.is_flame:
+        raise BadInput(f"{path} holds FLAME parameters: import your FLAME file (head import) and add --head NAME")
+    if "expr" not in raw or "jaw_pose" not in raw:
+        raise BadFile(path, "lacks expr or jaw_pose, FLAME's expression")
+    expression = np.zeros((1, len(head.expression_names)))
+    own = raw["expr"].reshape(1, -1)[:, : expression.shape[1]]
+    expression[:, : own.shape[1]] = own
+    zero = np.zeros((1, 3))
+    parts = [raw.get(name, zero).reshape(1, -1) for name in ("rotation", "neck_pose", "jaw_pose")]
+    pose = np.concatenate([*parts, raw.get("eyes_pose", np.zeros((1, 6))).reshape(1, -1)], 1)
+    shape = raw.get("shape", np.zeros(0)).ravel()[: head.identity.shape[2]]
+    vertices = flame_vertices(head, shape, expression, pose)[0]
+    for name in ("static_offset", "dynamic_offset"):
+        # VHAP's own teeth stand behind FLAME's vertices and have no place on a head without them.
+        extra = raw.get(name, np.zeros((0, 3))).reshape(-1, 3)[: len(vertices)]
+        vertices[: len(extra)] += extra
+    vertices += raw.get("translation", zero).reshape(1, 3)
+    arkit, more, _ = fit_weights(head, expression, pose[:, 6:9])
+    return vertices.astype(np.float32), np.concatenate([arkit[0], more[0]]).astype(np.float32)
+
+
+def _read_picture(view: View, shrink: int) -> Picture:
+    """Premultiplied, shrunk by averaging, cut to what is seen."""
+    rgba = _premultiplied(view)
+    if rgba.shape[:2] != (view.camera.height, view.camera.width):
+        raise BadFile(view.picture, f"is {rgba.shape[1]} x {rgba.shape[0]} pixels, its camera says otherwise")
+    camera, depth, normal = view.camera, None, None
+    if view.geometry is not None:
+        raw = _load(view.geometry)
+        if {"depth", "normal"} <= set(raw) and raw["depth"].shape == rgba.shape[:2]:
+            depth = raw["depth"].astype(np.float32) * DEPTH_STEP_M
+            normal = raw["normal"].astype(np.float32) / 127
+    if shrink > 1:
+        rgba, camera = _averaged(rgba, shrink), _smaller(camera, shrink)
+        half = shrink // 2
+        if depth is not None and normal is not None:
+            h, w = rgba.shape[:2]
+            depth, normal = (a[half::shrink, half::shrink][:h, :w] for a in (depth, normal))
+    rows, columns = (np.flatnonzero((rgba[..., 3] > 255 * MASKED / 16).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        raise BadFile(view.picture, "shows nothing: its alpha or mask is empty")
+    top, bottom = max(rows[0] - MARGIN, 0), min(rows[-1] + 1 + MARGIN, camera.height)
+    left, right = max(columns[0] - MARGIN, 0), min(columns[-1] + 1 + MARGIN, camera.width)
+    cut = np.s_[top:bottom, left:right]
+    return Picture(
+        cropped(camera, int(left), int(top), int(right - left), int(bottom - top)), np.ascontiguousarray(rgba[cut]),
+        None if depth is None else np.ascontiguousarray(depth[cut]),
+        None if normal is None else np.ascontiguousarray(normal[cut]),
+    )  # fmt: skip
+
+
+def _premultiplied(view: View) -> Array:
+    """[h, w, 4] uint8. Opaque pictures take their alpha from the mask; VHAP's have lost what white they were laid on."""
+    from PIL import Image
+
+    try:
+        with Image.open(view.picture) as image:
+            straight = "A" in image.getbands()
+            values = np.asarray(image.convert("RGBA"), np.float32)
+        if straight and values[..., 3].min() < 255:
+            alpha = values[..., 3:] / 255
+            return np.round(np.concatenate([values[..., :3] * alpha, values[..., 3:]], 2)).astype(np.uint8)
+        if view.mask is None:
+            raise BadFile(view.picture, "has neither alpha nor a mask (fg_masks)")
+        with Image.open(view.mask) as image:
+            mask = np.asarray(image.convert("L"), np.float32)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadFile(view.picture, f"is no readable picture ({error})") from None
+    if mask.shape != values.shape[:2]:
+        raise BadFile(view.picture, "and its mask differ in size")
+    alpha = mask[..., None] / 255
+    outside = values[mask == 0][:, :3]
+    laid_on = float(outside.mean()) if len(outside) else 0.0
+    if laid_on > 250:  # white is taken off again
+        colour = np.clip(values[..., :3] - 255 * (1 - alpha), 0, 255)
+    elif laid_on < 5:
+        colour = values[..., :3]
+    else:
+        colour = values[..., :3] * alpha
+    return np.round(np.concatenate([np.minimum(colour, 255 * alpha), mask[..., None]], 2)).astype(np.uint8)
+
+
+def _averaged(rgba: Array, shrink: int) -> Array:
+    h, w = (size // shrink for size in rgba.shape[:2])
+    blocks = rgba[: h * shrink, : w * shrink].reshape(h, shrink, w, shrink, 4).astype(np.float32)
+    return np.round(blocks.mean((1, 3))).astype(np.uint8)
+
+
+def _smaller(camera: Camera, shrink: int) -> Camera:
+    values = (camera.fx, camera.fy, camera.cx, camera.cy)
+    return Camera(
+        camera.width // shrink, camera.height // shrink, *(v / shrink for v in values), camera.world_to_camera
+    )  # fmt: skip
+
+
+def cropped(camera: Camera, left: int, top: int, width: int, height: int) -> Camera:
+    """The same camera seeing only a part of its picture."""
+    return Camera(
+        width, height, camera.fx, camera.fy, camera.cx - left, camera.cy - top, camera.world_to_camera
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""Where training begins: the head's own avatar recipe for places, sizes and strands, the pictures for colours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from engine.avatar import channels
+from engine.avatar.attach import attach, axes_from_normals, quaternions
+from engine.avatar.bind import bind
+from engine.avatar.default import build_default_avatar
+from engine.avatar.layout import as_planes
+from engine.avatar.surface import LAYERS
+from engine.core.anatomy import Head
+from engine.core.errors import BadInput
+from engine.core.progress import SILENT, Reporter
+from engine.core.splats import Avatar
+from engine.train.avatar_data import Capture, View
+from engine.train.avatar_measure import project
+
+Array = np.ndarray
+
+SH0 = 0.28209479177387814
+FEW = 1000  # below this the recipe cannot cover a head, and Gaussians are only spread by area
+OPACITY = 0.9  # at most, to begin with
+NEAR_M = 0.004  # a Gaussian this close to the depth of the picture is seen there
+FACING = 0.25  # least cosine between its normal and the way to the camera
+LOOKED_AT = 90  # pictures that colours are taken from
+
+
+def start(head: Head, count: int, seed: int = 0, dynamic: bool = True) -> Avatar:
+    """An avatar of `count` Gaussians to train. Raises BadInput below 1."""
+    if count < 1:
+        raise BadInput("an avatar needs at least one Gaussian")
+    made = build_default_avatar(head, count, seed) if count >= FEW else spread(head, count, seed)
+    made = replace(made, opacity=np.minimum(made.opacity, np.float32(OPACITY)))
+    return replace(made, channels=channels.empty(head, made.triangle)) if dynamic else made
+
+
+def spread(head: Head, count: int, seed: int = 0) -> Avatar:
+    """`count` grey discs by area alone: for small trials."""
+    rng = np.random.default_rng(seed)
+    corners = head.template[head.triangles].astype(np.float64)
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(cross, axis=1) / 2
+    edges = np.cumsum(area) / area.sum()
+    triangle = np.searchsorted(edges, (np.arange(count) + rng.random(count)) / count).clip(0, len(area) - 1)
+    u, v = np.sqrt(rng.random(count)), rng.random(count)
+    points = np.einsum("nk,nkc->nc", np.stack([1 - u, u * (1 - v), u * v], 1), corners[triangle])
+    normals = cross[triangle] / np.maximum(np.linalg.norm(cross[triangle], axis=1, keepdims=True), 1e-12)
+    radius = 0.7 * np.sqrt(area.sum() / count)
+    local = attach(
+        triangle.astype(np.int32), points, quaternions(axes_from_normals(normals)),
+        np.tile(radius * np.array([1.0, 0.25, 1.0]), (count, 1)), corners,
+    )  # fmt: skip
+    means, quats, log_scales = (as_planes(a) for a in local)
+    return Avatar(
+        triangle.astype(np.int32), means, quats, log_scales, np.full(count, 0.8, np.float32),
+        as_planes(np.zeros((count, 1, 3), np.float32)), np.zeros(count, np.uint8), head.name, head.topology_sha256,
+        LAYERS, "srgb", licence=head.licence, meta={"builder": "engine.train.avatar_start", "seed": seed},
+    )  # fmt: skip
+
+
+def coloured_from(avatar: Avatar, capture: Capture, shrink: int = 1, report: Reporter = SILENT) -> Avatar:
+    """The avatar with each Gaussian's colour as the pictures show it from where it faces them; what no picture shows
+    keeps its own. SH beyond the constant term begins at 0."""
+    total, weight = np.zeros((len(avatar), 3)), np.zeros(len(avatar))
+    views = _choice(capture.views["train"])
+    for i, view in enumerate(views):
+        report.step("colours", i, len(views))
+        _look(avatar, capture, view, shrink, total, weight)
+    sh = np.zeros_like(np.asarray(avatar.sh))
+    sh[:, 0] = avatar.sh[:, 0]
+    seen = weight > 1e-6
+    sh[seen, 0] = (total[seen] / weight[seen, None] - 0.5) / SH0
+    return replace(avatar, sh=as_planes(sh))
+
+
+def _choice(views: list[View]) -> list[View]:
+    """At most LOOKED_AT views: all of the first pose, the rest evenly from the others."""
+    first = [v for v in views if v.pose == views[0].pose][:LOOKED_AT]
+    rest = [v for v in views if v.pose != views[0].pose]
+    count = min(len(rest), LOOKED_AT - len(first))
+    return first + [rest[int(i)] for i in np.linspace(0, len(rest) - 1, count)] if count > 0 else first
+
+
+def _look(avatar: Avatar, capture: Capture, view: View, shrink: int, total: Array, weight: Array) -> None:
+    """Add one picture's colours where Gaussians are seen in it."""
+    picture, head = capture.picture(view, shrink), capture.head
+    vertices = capture.poses[view.pose].vertices
+    means = bind(avatar, head.triangles, vertices).means.astype(np.float64)
+    corners = vertices[head.triangles].astype(np.float64)
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[avatar.triangle]
+    camera = picture.camera
+    eye = np.linalg.inv(camera.world_to_camera)[:3, 3]
+    way = eye - means
+    facing = (cross * way).sum(1) / np.maximum(np.linalg.norm(cross, axis=1) * np.linalg.norm(way, axis=1), 1e-12)
+    depth = means @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
+    x, y = np.floor(project(camera, means)).astype(int).T
+    rows = np.flatnonzero((facing > FACING) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height))
+    if picture.depth is not None:
+        rows = rows[np.abs(picture.depth[y[rows], x[rows]] - depth[rows]) < NEAR_M]
+    rgba = picture.rgba[y[rows], x[rows]].astype(np.float64) / 255
+    solid = rgba[:, 3] > 0.9
+    rows, rgba = rows[solid], rgba[solid]
+    # The face at rest says what a colour is; others fill in what it hides.
+    share = facing[rows] * (1.0 if view.pose == capture.views["train"][0].pose else 0.05)
+    total[rows] += share[:, None] * rgba[:, :3] / rgba[:, 3:]
+    weight[rows] += share
