@@ -16,7 +16,7 @@ import numpy as np
 from ..convert.axes import bone_locations, bone_quaternions
 from ..convert.curves import Keys, held_indices, reduce
 from ..convert.names import BONES, CLOSURES, JOINTS
-from . import SceneProblem, armature, character, find, nla, residual, strips
+from . import SceneProblem, armature, character, find, nla, residual, shapes, strips
 from .strips import TRACK
 from .targets import Channel, key_path
 
@@ -58,6 +58,8 @@ def check(control: bpy.types.Object) -> bpy.types.Object:
         character.check(control)
         return mesh
     if mesh.data.shape_keys is None:
+        if shapes.preview_of(control) is not None:
+            raise SceneProblem("Look at the new shapes in My Character, then apply or discard them")
         raise SceneProblem(f"'{mesh.name}' has no shape keys yet: pick points and make shapes in My Character")
     _need_alone(control, mesh)
     if not find.shape_keys(mesh):

@@ -19,6 +19,7 @@ from blender_addon.convert.mapping import Row, Target  # noqa: E402
 from blender_addon.convert.names import ARKIT  # noqa: E402
 from blender_addon.ops.character import preset_folder  # noqa: E402
 from blender_addon.scene import SceneProblem, character, fcurves, find, nla, shapes, take  # noqa: E402
+from blender_addon.ui import status  # noqa: E402
 
 
 def check_a_character_of_several_meshes_speaks():
@@ -552,6 +553,7 @@ def check_shapes_are_made_looked_at_and_applied():
     jaw = ARKIT.index("jawOpen")
     settings = character.settings_of(control)
     settings.preview_shape, settings.preview_value = "jawOpen", 0.5
+    assert status.next_step(bpy.context)[0].startswith("Look at the new shapes"), "the box says what comes next"
     moved = vertices(preview) @ world[:3, :3].T + world[:3, 3]
     lift = moved - (rest @ world[:3, :3].T + world[:3, 3])
     assert np.abs(lift - [0, 0, 0.0005 * (jaw + 1)]).max() < 1e-6
