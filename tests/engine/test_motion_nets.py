@@ -68,10 +68,11 @@ def test_a_basis_needs_weights(head):
         bases.fit(head, np.zeros((5, 7)))
 
 
-def test_the_loss_and_its_gradient_are_those_of_vertices(head, basis):
-    loss = VertexLoss(head, basis)
+@pytest.mark.parametrize("speed, unrest", [(2.0, 0.0), (4.0, 3.0)])
+def test_the_loss_and_its_gradient_are_those_of_vertices(head, basis, speed, unrest):
+    loss = VertexLoss(head, basis, speed, unrest)
     rng = torch.Generator().manual_seed(0)
-    seen, truth = (torch.randn(1, 3, basis.size, generator=rng, dtype=torch.float64) for _ in range(2))
+    seen, truth = (torch.randn(1, 4, basis.size, generator=rng, dtype=torch.float64) for _ in range(2))
     loss = loss.double()
     seen.requires_grad_(True)
     value = loss(seen, truth)
@@ -89,7 +90,8 @@ def test_the_loss_and_its_gradient_are_those_of_vertices(head, basis):
                 total = total + weight * part[:, :, chosen].square().sum(-1).mean()
             return total
 
-        return of(missed) + 2.0 * of(missed[:, 1:] - missed[:, :-1])
+        change = missed[:, 1:] - missed[:, :-1]
+        return of(missed) + speed * of(change) + unrest * of(change[:, 1:] - change[:, :-1])
 
     other = seen.detach().clone().requires_grad_(True)
     expected = plain(other)
