@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+import engine.cli_avatar
 import engine.cli_emotion  # noqa: F401 (adds its commands to `measure`)
 from engine.cli_figures import APPS
 from engine.cli_studio import studio_app

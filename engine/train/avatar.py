@@ -48,8 +48,8 @@ PREVIEWS = 4
 
 @dataclass(frozen=True)
 class Recipe:
-    """count of Gaussians; SH degree; steps at most; seed; dynamic: masked colour channels; shrink: whole number by which
-    pictures are made smaller; check: steps between looks at held-out views; geometry: depth and normals."""
+    """count of Gaussians; SH degree; steps at most; seed; dynamic: masked colour channels; shrink: whole number by
+    which pictures are made smaller; check: steps between looks at held-out views; geometry: depth and normals."""
 
     count: int = 60_000
     degree: int = 1

@@ -261,7 +261,7 @@ def _read_picture(view: View, shrink: int) -> Picture:
 
 
 def _premultiplied(view: View) -> Array:
-    """[h, w, 4] uint8. Opaque pictures take their alpha from the mask; VHAP's have lost what white they were laid on."""
+    """[h, w, 4] uint8. An opaque picture takes its alpha from the mask; the white on which VHAP lays it comes off."""
     from PIL import Image
 
     try:
@@ -298,10 +298,8 @@ def _averaged(rgba: Array, shrink: int) -> Array:
 
 
 def _smaller(camera: Camera, shrink: int) -> Camera:
-    values = (camera.fx, camera.fy, camera.cx, camera.cy)
-    return Camera(
-        camera.width // shrink, camera.height // shrink, *(v / shrink for v in values), camera.world_to_camera
-    )  # fmt: skip
+    fx, fy, cx, cy = (v / shrink for v in (camera.fx, camera.fy, camera.cx, camera.cy))
+    return Camera(camera.width // shrink, camera.height // shrink, fx, fy, cx, cy, camera.world_to_camera)
 
 
 def cropped(camera: Camera, left: int, top: int, width: int, height: int) -> Camera:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,8 +27,8 @@ PARTS = ("means", "quats", "log_scales", "logits", "sh0", "sh_rest", "channels")
 
 
 class Model:
-    """Parameters of n Gaussians as planes: means [3, n], quats [4, n], log_scales [3, n] in the triangles' units, logits
-    [n], sh0 [3, n], sh_rest [3 (terms - 1), n], and the channels' colours [3, m] one after another."""
+    """Parameters of n Gaussians as planes: means [3, n], quats [4, n], log_scales [3, n] in the triangles' units,
+    logits [n], sh0 [3, n], sh_rest [3 (terms - 1), n], and the channels' colours [3, m] one after another."""
 
     def __init__(self, avatar: Avatar, head: Head, degree: int = 1):
         terms, n = (degree + 1) ** 2, len(avatar)
@@ -83,7 +84,7 @@ class Model:
     def _channel_parts(self, flat: Array) -> list[Array]:
         """Views [3, m] of the channels' colours."""
         edges = np.cumsum([0, *(3 * len(c.rows) for c in self.avatar.channels)])
-        return [flat[a:b].reshape(3, -1) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [flat[a:b].reshape(3, -1) for a, b in pairwise(edges)]
 
     def gradients(
         self, pose: int, posed: Posed, placed: Gaussians, d_means: Array, d_quats: Array, d_scales: Array,

@@ -1,0 +1,77 @@
+"""More commands of `avatar`: train one on a capture, measure one against a capture's held-out pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli_figures import avatar_app
+from engine.cli_head import table
+from engine.console import Json, reporting, show
+
+Folder = Annotated[Path, typer.Argument(help="A capture ('studio capture'), or a folder as VHAP writes it.")]
+OfHead = Annotated[str, typer.Option(help="Head whose face was captured: a name or a head.npz.")]
+
+
+@avatar_app.command()
+def train(
+    capture: Folder,
+    out: Annotated[Path, typer.Argument(help="Where the avatar goes (.npz).")],
+    head: OfHead = "default",
+    gaussians: Annotated[int, typer.Option(min=1, help="How many.")] = 60_000,
+    degree: Annotated[int, typer.Option(min=0, max=3, help="Degree of the colour's spherical harmonics.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="At most; it stops where held-out views get no better.")] = 3000,
+    check: Annotated[int, typer.Option(min=1, help="Steps between looks at held-out views.")] = 300,
+    shrink: Annotated[int, typer.Option(min=1, help="Make pictures so many times smaller.")] = 1,
+    static: Annotated[bool, typer.Option("--static", help="Without dynamic colour.")] = False,
+    flat: Annotated[bool, typer.Option("--no-geometry", help="Without depth and normals.")] = False,
+    d_ssim: Annotated[float, typer.Option(help="Weight of structural similarity; the rest is L1.")] = 0.3,
+    seed: Annotated[int, typer.Option()] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a Gaussian avatar. A stopped run goes on by the same line; OUT.preview.png shows how far it is."""
+    from engine.head.library import load_head
+    from engine.train.avatar import Recipe
+    from engine.train.avatar import train as run
+
+    recipe = Recipe(gaussians, degree, steps, seed, not static, shrink, check, d_ssim, not flat)
+    with reporting(as_json) as report:
+        result = run(capture, out, load_head(head), recipe, report)
+    show(result, as_json, table(result))
+
+
+@avatar_app.command("measure")
+def measure_avatar(
+    capture: Folder,
+    avatar: Annotated[str, typer.Argument(help="Avatar: a name or a file.")] = "default",
+    head: OfHead = "default",
+    split: Annotated[str, typer.Option(help="test (unseen poses and views), val or train.")] = "test",
+    shrink: Annotated[int, typer.Option(min=1, help="Make pictures so many times smaller.")] = 1,
+    static: Annotated[bool, typer.Option("--static", help="Without dynamic colour.")] = False,
+    strip: Annotated[Path | None, typer.Option(help="Also a .png: truth, avatar, difference.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Views in it.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """PSNR and SSIM of an avatar's pictures in display values, on the head and the face, by azimuth."""
+    import numpy as np
+
+    from engine.avatar.library import load_avatar
+    from engine.core.errors import BadInput
+    from engine.head.library import load_head
+    from engine.train.avatar_data import SPLITS, read_capture
+    from engine.train.avatar_measure import measure
+    from engine.train.avatar_measure import strip as write_strip
+
+    it = load_head(head)
+    found, set_ = load_avatar(avatar, it), read_capture(capture, it)
+    if split not in SPLITS or not set_.views[split]:
+        raise BadInput(f"the capture has no pictures for '{split}' (there are train, val and test)")
+    with reporting(as_json) as report:
+        result = measure(found, set_, split, shrink, not static, report)
+    if strip is not None:
+        views = set_.views[split]
+        chosen = sorted({int(i) for i in np.linspace(0, len(views) - 1, min(rows, len(views)))})
+        write_strip(strip, found, set_, [views[i] for i in chosen], shrink, not static)
+    show(result, as_json, table(result))
