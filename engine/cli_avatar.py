@@ -22,6 +22,7 @@ def train(
     head: OfHead = "default",
     gaussians: Annotated[int, typer.Option(min=1, help="How many.")] = 60_000,
     degree: Annotated[int, typer.Option(min=0, max=3, help="Degree of the colour's spherical harmonics.")] = 1,
+    loose: Annotated[int, typer.Option(min=0, help="Free ones, for hair and shoulders that the mesh lacks.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="At most; it stops where held-out views get no better.")] = 3000,
     check: Annotated[int, typer.Option(min=1, help="Steps between looks at held-out views.")] = 300,
     shrink: Annotated[int, typer.Option(min=1, help="Make pictures so many times smaller.")] = 1,
@@ -36,7 +37,7 @@ def train(
     from engine.train.avatar import Recipe
     from engine.train.avatar import train as run
 
-    recipe = Recipe(gaussians, degree, steps, seed, not static, shrink, check, d_ssim, not flat)
+    recipe = Recipe(gaussians, degree, steps, seed, not static, shrink, check, d_ssim, not flat, loose)
     with reporting(as_json) as report:
         result = run(capture, out, load_head(head), recipe, report)
     show(result, as_json, table(result))

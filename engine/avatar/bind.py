@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.avatar import bind_kernels
+from engine.avatar import bind_kernels, free
 from engine.avatar.bind_kernels import AREA_MIN, LENGTH_MIN, SLIVER
 from engine.avatar.layout import planes
 from engine.core.errors import BadInput
@@ -43,9 +43,10 @@ def bind(avatar: Avatar, triangles: np.ndarray, vertices: np.ndarray) -> Gaussia
         raise BadInput(f"triangles name vertices up to {int(tri.max())}, but there are {len(verts)}")
     frames = np.empty((len(tri), bind_kernels.FRAME), np.float32)
     bind_kernels.frames(tri, verts, frames)
+    triangle, frames = free.extended(avatar, frames, verts)
     means, quats, scales = (np.empty((k, n), np.float32) for k in (3, 4, 3))
     bind_kernels.place(
-        np.ascontiguousarray(avatar.triangle, np.int32), frames, planes(avatar.local_means),
+        np.ascontiguousarray(triangle, np.int32), frames, planes(avatar.local_means),
         planes(avatar.local_quats), planes(avatar.log_scales), means, quats, scales,
     )  # fmt: skip
     return Gaussians(means.T, quats.T, scales.T, avatar.opacity, avatar.sh)

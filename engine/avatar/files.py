@@ -12,9 +12,10 @@ from engine.avatar.layout import as_planes
 from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_archive, replacing, write_archive
 from engine.core.progress import SILENT, Reporter
-from engine.core.splats import Avatar, Gaussians
+from engine.core.splats import Avatar, Free, Gaussians
 
-FORMAT = 2  # 2: with dynamic colour; avatars without any are written as 1, which older programs read
+FORMAT = 2  # 2: with dynamic colour or free Gaussians; avatars without are written as 1, which older programs read
+_FREE = {"rows": np.int32, "follow": np.float32, "rest": np.float32, "anchors": np.int32, "anchor_rest": np.float32}
 _HALF = ("local_means", "local_quats", "log_scales", "opacity", "sh")
 _META = ("head", "topology_sha256", "blend_space", "licence", "meta")
 MAX_GAUSSIANS = 20_000_000
@@ -34,7 +35,10 @@ def save_avatar(path: str | os.PathLike[str], avatar: Avatar) -> None:
     if avatar.channels:
         more, meta["channels"] = channels.to_arrays(avatar.channels)
         arrays |= more
-    write_archive(path, "avatar", FORMAT if avatar.channels else 1, arrays, meta)
+    if avatar.free is not None:
+        arrays |= {f"free_{name}": np.asarray(getattr(avatar.free, name), kind) for name, kind in _FREE.items()}
+    plain = not avatar.channels and avatar.free is None
+    write_archive(path, "avatar", 1 if plain else FORMAT, arrays, meta)
 
 
 def read_avatar(path: str | os.PathLike[str]) -> Avatar:
@@ -48,7 +52,8 @@ def read_avatar(path: str | os.PathLike[str]) -> Avatar:
         kept = {name: meta[name] for name in _META}
         avatar = Avatar(
             triangle=triangle, layer=layer, layers=tuple(meta["layers"]), view_range=tuple(meta["view_range"]),
-            channels=channels.from_arrays(arrays, meta.get("channels") or [], len(triangle)), **values, **kept,
+            channels=channels.from_arrays(arrays, meta.get("channels") or [], len(triangle)),
+            free=_free_of(arrays, len(triangle)), **values, **kept,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, BadInput) as error:
         raise BadFile(path, f"is damaged ({error}); make or fetch it again") from None
@@ -56,6 +61,20 @@ def read_avatar(path: str | os.PathLike[str]) -> Avatar:
     if not all(np.isfinite(values[name]).all() for name in _HALF):
         raise BadFile(path, "holds numbers that are not finite; make or fetch it again")
     return avatar
+
+
+def _free_of(arrays: dict[str, np.ndarray], count: int) -> Free | None:
+    """The free Gaussians of an archive, or None. Raises KeyError or ValueError."""
+    if "free_rows" not in arrays:
+        return None
+    found = Free(**{name: arrays[f"free_{name}"].astype(kind) for name, kind in _FREE.items()})
+    f, a = len(found.rows), len(found.anchors)
+    fits = found.follow.shape == (f,) and found.rest.shape == (f, 8) and found.anchor_rest.shape == (a, 3) and a >= 3
+    if not fits or (f and not 0 <= int(found.rows.min()) <= int(found.rows.max()) < count):
+        raise ValueError("its free Gaussians do not fit")
+    if not all(np.isfinite(getattr(found, name)).all() for name in _FREE) or int(found.anchors.min()) < 0:
+        raise ValueError("its free Gaussians are not finite")
+    return found
 
 
 def _check_sh(path: object, sh: np.ndarray, n: int) -> None:

@@ -48,6 +48,22 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class Free:
+    """Gaussians that hang by no triangle (engine/avatar/free.py).
+
+    rows [f] int32: which; follow [f] in [0, 1]: how far they go with their triangle's middle; rest [f, 8]: the frame of
+    that triangle on the neutral face (bind_kernels.frames); anchors [a] int32: vertices they stand by, at anchor_rest
+    [a, 3] metres on the neutral face.
+    """
+
+    rows: np.ndarray
+    follow: np.ndarray
+    rest: np.ndarray
+    anchors: np.ndarray
+    anchor_rest: np.ndarray
+
+
+@dataclass(frozen=True)
 class Avatar:
     """Gaussians in the local frame of their triangle.
 
@@ -56,7 +72,7 @@ class Avatar:
     opacity [n]; sh [n, c, 3]; layer [n] uint8 into `layers`.
     blend_space: "srgb" (blended in display space, then converted) or "linear".
     view_range: (azimuth min, max, elevation min, max) in radians in which it was made to be seen.
-    channels: dynamic colour, added where the face moves.
+    channels: dynamic colour, added where the face moves. free: those that do not follow their triangle rigidly.
     """
 
     triangle: np.ndarray
@@ -74,6 +90,7 @@ class Avatar:
     licence: str = ""
     meta: dict[str, object] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
+    free: Free | None = None
 
     def __post_init__(self) -> None:
         n = len(self.triangle)

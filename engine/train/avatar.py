@@ -41,6 +41,7 @@ BETAS = (0.9, 0.995)
 LAST_RATE = 0.1  # of the first: rates fall by a constant factor a step
 LARGEST_M, LARGEST_HAIR_M = 0.009, 0.012
 REACH_M = 0.004  # how far a Gaussian may leave the place where it was seeded
+REACH_LOOSE_M = 0.06
 GEOMETRY_EVERY = 4  # steps between those that compare depth and normals
 PATIENCE = 3  # checks without a better one, after which training ends
 PREVIEWS = 4
@@ -49,7 +50,8 @@ PREVIEWS = 4
 @dataclass(frozen=True)
 class Recipe:
     """count of Gaussians; SH degree; steps at most; seed; dynamic: masked colour channels; shrink: whole number by
-    which pictures are made smaller; check: steps between looks at held-out views; geometry: depth and normals."""
+    which pictures are made smaller; check: steps between looks at held-out views; geometry: depth and normals;
+    loose: free Gaussians for hair, neck and shoulders that the mesh lacks."""
 
     count: int = 60_000
     degree: int = 1
@@ -60,6 +62,7 @@ class Recipe:
     check: int = 300
     d_ssim: float = D_SSIM
     geometry: bool = True
+    loose: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.check < 1 or self.shrink < 1 or not 0 <= self.d_ssim <= 1:
@@ -71,7 +74,7 @@ class Training:
 
     def __init__(self, capture: Capture, recipe: Recipe, report: Reporter = SILENT):
         self.capture, self.recipe = capture, recipe
-        first = start(capture.head, recipe.count, recipe.seed, recipe.dynamic)
+        first = start(capture.head, recipe.count, recipe.seed, recipe.dynamic, recipe.loose)
         self.model = Model(coloured_from(first, capture, recipe.shrink, report), capture.head, recipe.degree)
         self.moments = {name: np.zeros((2, a.size), np.float32) for name, a in self.model.values.items()}
         self.at, self.since, self.best_score = 0, 0, -np.inf
@@ -80,7 +83,10 @@ class Training:
         self.loss = 0.0
         self._photometric = Photometric(recipe.d_ssim)
         self._largest = _largest(capture.head, first)
-        self._reach = REACH_M / np.maximum(self.model.sizes(), 1e-9)
+        reach = np.full(len(first), REACH_M)
+        if first.free is not None:
+            reach[first.free.rows] = REACH_LOOSE_M
+        self._reach = reach / np.maximum(self.model.sizes(), 1e-9)
 
     def step(self) -> float:
         """One picture; returns its loss. Which one and on what background depends on the seed and the step alone."""

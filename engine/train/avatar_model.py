@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from engine.avatar import bind_kernels, channels
+from engine.avatar import bind_kernels, channels, free
 from engine.avatar.layout import as_planes, planes
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
@@ -35,7 +35,10 @@ class Model:
         if degree not in (0, 1, 2, 3):
             raise BadInput(f"spherical harmonics have degree 0 to 3, not {degree}")
         self.avatar, self.head, self.terms = avatar, head, terms
-        self.triangle = np.ascontiguousarray(avatar.triangle, np.int32)
+        # Free Gaussians have frames of their own behind those of the triangles (engine/avatar/free.py).
+        self.triangle = np.array(avatar.triangle, np.int32)
+        if avatar.free is not None:
+            self.triangle[avatar.free.rows] = len(head.triangles) + np.arange(len(avatar.free.rows), dtype=np.int32)
         sh = np.zeros((n, terms, 3), np.float32)
         shared = min(terms, avatar.sh.shape[1])
         sh[:, :shared] = avatar.sh[:, :shared]
@@ -52,17 +55,19 @@ class Model:
         kernels.normalise(self.values["quats"])
         self.start = self.values["means"].copy()
         self._frames: dict[int, Array] = {}
+        self._limits = np.zeros(0, np.float32)
         self._triangles = np.ascontiguousarray(head.triangles, np.int32)
 
     def __len__(self) -> int:
         return len(self.triangle)
 
     def frames(self, pose: int, posed: Posed) -> Array:
-        """[m, 8] of a pose's triangles (bind_kernels.frames)."""
+        """[m + f, 8] of a pose's triangles (bind_kernels.frames) and free Gaussians."""
         if pose not in self._frames:
             out = np.empty((len(self._triangles), bind_kernels.FRAME), np.float32)
-            bind_kernels.frames(self._triangles, np.ascontiguousarray(posed.vertices, np.float32), out)
-            self._frames[pose] = out
+            vertices = np.ascontiguousarray(posed.vertices, np.float32)
+            bind_kernels.frames(self._triangles, vertices, out)
+            self._frames[pose] = free.extended(self.avatar, out, vertices)[1]
         return self._frames[pose]
 
     def place(self, pose: int, posed: Posed, dynamic: bool = True) -> Gaussians:
@@ -108,12 +113,10 @@ class Model:
 
     def limit(self, largest_m: Array) -> None:
         """Keep scales in space below largest_m [n] metres (on the neutral face), quaternions at length 1."""
-        np.minimum(self.values["log_scales"], self._log_limit(largest_m), out=self.values["log_scales"])
+        if not len(self._limits):
+            self._limits = np.log(largest_m / np.maximum(self.sizes(), 1e-9)).astype(np.float32)
+        np.minimum(self.values["log_scales"], self._limits, out=self.values["log_scales"])
         kernels.normalise(self.values["quats"])
-
-    def _log_limit(self, largest_m: Array) -> Array:
-        size = self.frames(-1, Posed("rest", self.head.template, np.zeros(0)))[self.triangle, 3]
-        return np.log(largest_m / np.maximum(size, 1e-9)).astype(np.float32)
 
     def sizes(self) -> Array:
         """[n] metres: sizes of the Gaussians' triangles on the neutral face."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.avatar import channels
+from engine.avatar import channels, free
 from engine.avatar.attach import attach, axes_from_normals, quaternions
 from engine.avatar.bind import bind
 from engine.avatar.default import build_default_avatar
@@ -27,14 +27,17 @@ OPACITY = 0.9  # at most, to begin with
 NEAR_M = 0.004  # a Gaussian this close to the depth of the picture is seen there
 FACING = 0.25  # least cosine between its normal and the way to the camera
 LOOKED_AT = 90  # pictures that colours are taken from
+ROOM_M = (np.array([0.16, 0.16, 0.08]), np.array([0.16, 0.09, 0.03]))  # below and above the head's extent
+LOOSE_OPACITY = 0.1  # of points that stand anywhere: most of them have to go
 
 
-def start(head: Head, count: int, seed: int = 0, dynamic: bool = True) -> Avatar:
-    """An avatar of `count` Gaussians to train. Raises BadInput below 1."""
-    if count < 1:
+def start(head: Head, count: int, seed: int = 0, dynamic: bool = True, loose: int = 0) -> Avatar:
+    """An avatar of `count` Gaussians on the head to train, and `loose` free ones about it. Raises BadInput below 1."""
+    if count < 1 or loose < 0:
         raise BadInput("an avatar needs at least one Gaussian")
     made = build_default_avatar(head, count, seed) if count >= FEW else spread(head, count, seed)
     made = replace(made, opacity=np.minimum(made.opacity, np.float32(OPACITY)))
+    made = with_loose(made, head, loose, seed) if loose else made
     return replace(made, channels=channels.empty(head, made.triangle)) if dynamic else made
 
 
@@ -60,6 +63,28 @@ def spread(head: Head, count: int, seed: int = 0) -> Avatar:
         as_planes(np.zeros((count, 1, 3), np.float32)), np.zeros(count, np.uint8), head.name, head.topology_sha256,
         LAYERS, "srgb", licence=head.licence, meta={"builder": "engine.train.avatar_start", "seed": seed},
     )  # fmt: skip
+
+
+def with_loose(avatar: Avatar, head: Head, count: int, seed: int = 0) -> Avatar:
+    """`count` more Gaussians, uniformly in the space about the head (EmoTalk3D: 85,500), for hair, neck and shoulders
+    that the mesh does not have; border ones in two copies (eq. 10)."""
+    from scipy.spatial import cKDTree
+
+    rng = np.random.default_rng([seed, 11])
+    low, high = head.template.min(0) - ROOM_M[0], head.template.max(0) + ROOM_M[1]
+    points = rng.uniform(low, high, (count, 3))
+    corners = head.template[head.triangles].astype(np.float64)
+    distance, triangle = cKDTree(corners.mean(1)).query(points)
+    radius = 0.3 * float(np.prod(high - low) / count) ** (1 / 3)
+    local = attach(
+        triangle.astype(np.int32), points, np.tile([1.0, 0, 0, 0], (count, 1)), np.full((count, 3), radius), corners
+    )  # fmt: skip
+    new = (triangle.astype(np.int32), *local, np.full(count, LOOSE_OPACITY, np.float32))
+    names = ("triangle", "local_means", "local_quats", "log_scales", "opacity")
+    arrays = {n: np.concatenate([np.asarray(getattr(avatar, n)), a]) for n, a in zip(names, new, strict=True)}
+    arrays["sh"] = np.concatenate([np.asarray(avatar.sh), np.zeros((count, *avatar.sh.shape[1:]), np.float32)])
+    arrays["layer"] = np.concatenate([avatar.layer, np.full(count, LAYERS.index("other"), np.uint8)])
+    return free.let_go(replace(avatar, **arrays), head, np.arange(len(avatar), len(avatar) + count), distance)
 
 
 def coloured_from(avatar: Avatar, capture: Capture, shrink: int = 1, report: Reporter = SILENT) -> Avatar:
@@ -98,6 +123,8 @@ def _look(avatar: Avatar, capture: Capture, view: View, shrink: int, total: Arra
     facing = (cross * way).sum(1) / np.maximum(np.linalg.norm(cross, axis=1) * np.linalg.norm(way, axis=1), 1e-12)
     depth = means @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
     x, y = np.floor(project(camera, means)).astype(int).T
+    if avatar.free is not None:
+        facing[avatar.free.rows] = FACING + 0.1  # they have no side
     rows = np.flatnonzero((facing > FACING) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height))
     if picture.depth is not None:
         rows = rows[np.abs(picture.depth[y[rows], x[rows]] - depth[rows]) < NEAR_M]
