@@ -96,12 +96,19 @@ def bench_text(as_json: Json = False) -> None:
 
 
 @bench_app.command("render")
-def bench_render(as_json: Json = False) -> None:
-    """Frames a second of each rasteriser."""
-    from engine.render.bench import run
+def bench_render(
+    backward: Annotated[bool, typer.Option("--backward", help="Steps of avatar training instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Frames a second of each rasteriser; with --backward milliseconds of a training step."""
+    from engine.render.bench import run, run_backward
 
     with reporting(as_json) as report:
-        result = run(report)
+        result = run_backward(report) if backward else run(report)
+    if backward:
+        steps = [f"{c['size']} {c['gaussians']} x{c['threads']}: {c['step_ms']} ms" for c in result["cases"]]
+        show(result, as_json, "\n".join(steps))
+        return
     lines = [f"{c['size']} {c['gaussians']} {c['backend']} x{c['threads']}: {c['ms']} ms" for c in result["cases"]]
     show(result, as_json, "\n".join(lines))
 

@@ -75,6 +75,85 @@ def _least(draw: Any) -> float:
     return 1000 * best
 
 
+STEPS = ((2_000, 128), (5_000, 128), (20_000, 256), (20_000, 512), (60_000, 512))  # Gaussians, pixels a side
+
+
+def run_backward(report: Reporter = SILENT, quick: bool = False) -> dict[str, Any]:
+    """{"cases": [{"size", "gaussians", "sh", "threads", "forward_ms", "backward_ms", "step_ms", "reference_ms"}],
+    "isa"}: least milliseconds of a training step's raster work, SH of degree 3, the head filling the picture.
+
+    step_ms is the torch function with its gradients of all parameters and one step of fused Adam; reference_ms the
+    same of the plain torch rasteriser, at 128 x 128 only (else null). quick: the 128 x 128 cases on one thread.
+    """
+    cases: list[dict[str, Any]] = []
+    steps = [s for s in STEPS if s[1] == 128] if quick else list(STEPS)
+    jobs = [(n, side, t) for n, side in steps for t in ([1] if quick else sorted({1, min(2, available_threads())}))]
+    for i, (n, side, threads) in enumerate(jobs):
+        report.step("bench", i, len(jobs))
+        scene, camera = head_scene(n), head_camera(side, side, fill=1.0)
+        forward_ms, backward_ms, step_ms = time_step(scene, camera, threads)
+        reference_ms = time_step_reference(scene, camera) if side == 128 and threads == 1 else None
+        cases.append({
+            "size": [side, side], "gaussians": n, "sh": 3, "threads": threads, "forward_ms": round(forward_ms, 2),
+            "backward_ms": round(backward_ms, 2), "step_ms": round(step_ms, 2),
+            "reference_ms": None if reference_ms is None else round(reference_ms, 1),
+        })  # fmt: skip
+    return {"cases": cases, "isa": instruction_set()}
+
+
+def time_step(gaussians: Gaussians, camera: Camera, threads: int) -> tuple[float, float, float]:
+    """Least milliseconds of (forward, backward, whole step with torch and Adam)."""
+    import torch
+
+    from engine.render import gradient
+
+    v = np.random.default_rng(0).normal(size=(camera.height, camera.width, 4)).astype(np.float32)
+    _, _, tape = gradient.forward(gaussians, camera, threads=threads)
+    gradient.backward(tape, v)  # compiles
+    forward = _least(lambda: gradient.forward(gaussians, camera, threads=threads))
+    backward = _least(lambda: gradient.backward(tape, v))
+    parameters, loss = _parameters(gaussians), torch.as_tensor(v)
+    adam = torch.optim.Adam(parameters, lr=1e-6, fused=True)
+
+    def step() -> None:
+        (gradient.render(*parameters, camera, threads=threads).rgba * loss).sum().backward()
+        adam.step()
+        adam.zero_grad()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        step()
+        return forward, backward, _least(step)
+    finally:
+        torch.set_num_threads(before)
+
+
+def time_step_reference(gaussians: Gaussians, camera: Camera) -> float:
+    """Milliseconds of one forward and backward pass of the plain torch rasteriser on one thread, in float32."""
+    import torch
+
+    from engine.render import reference
+
+    means, quats, log_scales, logits, sh = _parameters(gaussians)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        start = time.perf_counter()
+        picture = reference.rasterise(means, quats, log_scales.exp(), logits.sigmoid(), sh, camera)
+        picture.rgba.sum().backward()
+        return 1000 * (time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _parameters(g: Gaussians) -> list[Any]:
+    import torch
+
+    values = (g.means, g.quats, np.log(g.scales), np.log(g.opacity / (1 - g.opacity)), g.sh)
+    return [torch.tensor(np.array(a, np.float32)).requires_grad_() for a in values]
+
+
 def _avatar() -> tuple[Gaussians, Camera]:
     """The default avatar on its neutral head, and a camera that fills a 512 x 512 picture with it."""
     from engine.avatar.bind import bind

@@ -45,6 +45,16 @@ def test_bench_reports_what_the_design_says(monkeypatch):
     assert result["isa"] != "unknown"
 
 
+def test_steps_of_training_are_timed(monkeypatch):
+    monkeypatch.setattr(bench, "STEPS", ((2_000, 128),))
+    monkeypatch.setattr(bench, "SECONDS", 0.1)
+    monkeypatch.setattr(bench, "REPEATS", 3)
+    (case,) = bench.run_backward(quick=True)["cases"]
+    assert case["size"] == [128, 128] and case["step_ms"] > case["backward_ms"] > 0 < case["forward_ms"]
+    # 150 times faster than plain torch was measured; busy machines disturb both.
+    assert case["reference_ms"] / case["step_ms"] > 15
+
+
 def test_kernels_are_compiled_once_for_all_processes(tmp_path):
     """A kernel made in a factory, or one that names a dynamic global, is compiled again at every start."""
     for expected in (False, True):
