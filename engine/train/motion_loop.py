@@ -58,13 +58,14 @@ class VertexLoss(nn.Module):
 @dataclass
 class Plan:
     """steps; rate: the highest learning rate (warm-up of 3 %, then cosine to 2 %); keep: where to resume from; every:
-    steps between two rows of the log and two saved states."""
+    steps between two rows of the log and two saved states; decay: AdamW's weight decay."""
 
     steps: int
     rate: float = 2e-3
     seed: int = 0
     every: int = 100
     keep: Path | None = None
+    decay: float = 1e-3
 
 
 def processes() -> int:
@@ -137,7 +138,7 @@ def train(
     step_loss(step): the loss of that step's batch; it must draw from the step's number (`draws`), so that a resumed run
     sees what an unbroken one sees.
     """
-    optimiser = torch.optim.AdamW(net.parameters(), plan.rate, weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(net.parameters(), plan.rate, weight_decay=plan.decay)
     log: list[dict[str, Any]] = []
     first = _resume(net, optimiser, plan, log)
     objective = _objective(net, step_loss)
