@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from engine.avatar import channels
-from engine.avatar.default import build_default_avatar
 from engine.avatar.files import read_avatar, save_avatar
+from engine.avatar.layout import as_planes
 from engine.avatar.rotations import matrices
 from engine.core.errors import BadFile, BadInput, Cancelled
 from engine.core.progress import Reporter
 from engine.core.splats import Camera
+from engine.core.units import linear_to_srgb
 from engine.head.library import load_head
 from engine.render import reference
 from engine.render.cameras import look_at
@@ -25,9 +26,9 @@ from engine.train import avatar_kernels as kernels
 from engine.train.avatar import Recipe, Training, train
 from engine.train.avatar_data import Posed, read_capture
 from engine.train.avatar_loss import Photometric, geometric, ssim
-from engine.train.avatar_measure import measure, over_grey, project
+from engine.train.avatar_measure import drawn, over_grey, placed, project
 from engine.train.avatar_model import Model
-from engine.train.avatar_start import spread
+from engine.train.avatar_start import SH0, spread
 
 torch.set_num_threads(1)
 
@@ -37,9 +38,16 @@ def head():
     return load_head()
 
 
+def spread_with_colour(head):
+    """3000 discs in the head's own colours: quick to make, and a face is to be seen."""
+    avatar = spread(head, 3000)
+    rgb = linear_to_srgb(head.albedo[head.triangles[avatar.triangle]].mean(1))
+    return channels.replace(avatar, sh=as_planes(((rgb - 0.5) / SH0)[:, None].astype(np.float32)))
+
+
 @pytest.fixture(scope="module")
 def truth(head):
-    return build_default_avatar(head, 2000)
+    return spread_with_colour(head)
 
 
 @pytest.fixture(scope="module")
@@ -189,18 +197,27 @@ def test_a_tiny_capture_is_learned(head, folder):
 
 
 def test_dynamic_colour_learns_what_opens_with_the_jaw(head, folder):
-    """The capture's skin is redder by 0.12 where the jaw is open, and half of that in the unseen pose."""
+    """The capture's skin is redder by 0.1 where the jaw is open; the jaw's channel may say so around the mouth."""
     capture = read_capture(folder, head)
+    opened = [v for v in capture.views["train"] if capture.poses[v.pose].name == "jaw"]
+    lips = head.template[np.unique(head.lip_pairs)].mean(0)
     found = {}
     for dynamic in (True, False):
-        run = Training(capture, Recipe(count=2000, steps=250, dynamic=dynamic, geometry=False))
-        for _ in range(250):
+        run = Training(capture, Recipe(count=600, steps=200, dynamic=dynamic, geometry=False))
+        for _ in range(200):
             run.step()
-        found[dynamic] = measure(run.avatar({}), capture, "train", dynamic=dynamic)["face_psnr"]
+        made, errors = run.avatar({}), []
+        for view in opened:
+            picture = capture.picture(view)
+            x, y = project(picture.camera, lips[None])[0].astype(int)
+            box = np.s_[max(y - 5, 0) : y + 6, max(x - 5, 0) : x + 6]
+            ours = drawn(placed(made, capture, view, dynamic), picture)
+            errors.append(np.abs(over_grey(ours)[box] - over_grey(picture.values)[box]).mean())
+        found[dynamic] = float(np.mean(errors))
         if dynamic:
-            jaw = next(c for c in run.avatar({}).channels if c.name == "jaw")
+            jaw = next(c for c in made.channels if c.name == "jaw")
             assert jaw.colour[:, 0].mean() > jaw.colour[:, 1:].mean() + 0.02, "redder, in units of SH's constant term"
-    assert found[True] > found[False] + 0.5, found
+    assert len(opened) >= 2 and found[True] < 0.8 * found[False], found
 
 
 class _Stop(Reporter):
@@ -283,7 +300,9 @@ def test_pictures_and_cameras_fit(head, folder):
         depth = (capture.poses[view.pose].vertices @ picture.camera.world_to_camera[2, :3])[inside]
         depth = depth + picture.camera.world_to_camera[2, 3]
         known = near > 0
-        assert np.median((depth - near)[known]) > -0.004 and (depth - near)[known].min() > -0.03
+        # Nothing shines through what is in front of it; but a pixel (6 mm) on a silhouette shows what is behind.
+        behind = (depth - near)[known]
+        assert np.abs(np.median(behind[behind < 0.004])) < 0.006 and np.quantile(behind, 0.03) > -0.02
 
 
 def test_folders_of_other_trackers_train_by_the_same_way(head, copy):
