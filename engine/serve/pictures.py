@@ -74,13 +74,16 @@ def frames_of(
 ) -> Iterator[Frame]:  # fmt: skip
     """Rendered frames of the take's `rows` [n] through `cameras` [n], in order; bounded memory at any length."""
     from engine.avatar.bind import bind
+    from engine.avatar.channels import coloured
     from engine.render import rasterise
 
+    weights = np.concatenate([take.arkit, take.extra], 1) if avatar.channels else None
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         for i, points in enumerate(take_vertices(take, head, block)):
             report.step("render", start + i, len(rows))
             gaussians = bind(avatar, head.triangles, points)
+            gaussians = coloured(avatar, gaussians, None if weights is None else weights[block[i]])
             yield rasterise(
                 gaussians, cameras[start + i], blend_space=avatar.blend_space, backend=backend, passes=passes
             )
