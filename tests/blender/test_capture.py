@@ -82,11 +82,10 @@ def test_pictures_meshes_and_cameras_agree(done):
         inside = ((pixels > 1) & (pixels < 63)).all(1)
         x, y = pixels[inside].astype(int).T
         depth = np.load(folder / frame["geometry_path"])["depth"][y, x] * 1e-4
-        hit = depth > 0
-        assert hit.mean() > 0.8
-        # A noise-shaped sheet folds over itself: what is seen is never behind the vertex by more than its slope.
-        assert np.median(np.abs(depth - local[inside, 2])[hit]) < 0.012
-        assert (depth - local[inside, 2])[hit].max() < 0.05
+        hit, solid = depth > 0, rgba[y, x, 3] > 250
+        assert hit[solid].mean() > 0.9 and solid.sum() > 20, "half the faces are nearly clear: no depth there"
+        # The camera sees the vertex itself, or what a clear face or another fold of the sheet shows in its place.
+        assert (np.abs(depth - local[inside, 2])[hit] < 0.008).mean() > 0.5
     weights = np.load(folder / "flame_param" / "00001.npz")
     assert dict(zip(weights["expr_names"], weights["expr"][0], strict=True))["jawOpen"] == 1.0
     assert {s.split for s in made.shots} == {"train", "val"} and (folder / "transforms_val.json").is_file()
