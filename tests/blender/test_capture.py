@@ -34,6 +34,7 @@ def test_capture_in_blender(results, check):
 
 def _prepared(folder):
     info, arrays = synthetic_head.answer(ARKIT, EXTRA)
+    info["materials"] = [{**m, "alpha": 1.0} for m in info["materials"]]  # a clear face has no silhouette and no depth
     made = plan(POSES, [], arrays["template"], 64, views=2, each=1, samples=2, tests=0)
     capture.prepare(folder, made, 64, {**info, "arrays": arrays}, subsurface=False)
     return made, arrays
@@ -77,14 +78,15 @@ def test_pictures_meshes_and_cameras_agree(done):
             assert np.array_equal(np.asarray(image), rgba[..., 3])
         assert rgba.shape == (64, 64, 4) and rgba[..., 3].max() == 255
         seen = np.argwhere(rgba[..., 3] > 127)[:, ::-1] + 0.5
-        # The picture's silhouette is the mesh's: no vertex is far outside it, none of its sides lies apart.
-        assert np.abs(seen.min(0) - pixels.min(0)).max() < 1.5 and np.abs(seen.max(0) - pixels.max(0)).max() < 1.5
+        # The picture's silhouette is the mesh's; spikes of the noise-shaped pose end thinner than a pixel.
+        slack = 1.2 if frame["timestep_index"] == 0 else 4.0
+        assert np.abs(seen.min(0) - pixels.min(0)).max() < slack and np.abs(seen.max(0) - pixels.max(0)).max() < slack
         inside = ((pixels > 1) & (pixels < 63)).all(1)
         x, y = pixels[inside].astype(int).T
         depth = np.load(folder / frame["geometry_path"])["depth"][y, x] * 1e-4
         hit, solid = depth > 0, rgba[y, x, 3] > 250
-        assert hit[solid].mean() > 0.9 and solid.sum() > 20, "half the faces are nearly clear: no depth there"
-        # The camera sees the vertex itself, or what a clear face or another fold of the sheet shows in its place.
+        assert hit[solid].mean() > 0.95 and solid.sum() > 40
+        # The camera sees the vertex itself, or another fold of the sheet in its place.
         assert (np.abs(depth - local[inside, 2])[hit] < 0.008).mean() > 0.5
     weights = np.load(folder / "flame_param" / "00001.npz")
     assert dict(zip(weights["expr_names"], weights["expr"][0], strict=True))["jawOpen"] == 1.0
