@@ -63,10 +63,17 @@ def _direct() -> MotionSystem:
     return Direct()
 
 
+def _emotag(path: Path | None = None) -> MotionSystem:
+    from engine.motion.emotag import EmoTaG
+
+    return EmoTaG(path)
+
+
 # One line per system: name -> a function that makes it (heavy imports happen inside), from a checkpoint's path or, with
 # none, from the one that is registered under that name. `direct` has no checkpoint.
 SYSTEMS: dict[str, Callable[..., MotionSystem]] = {
     "direct": _direct,
+    "emotag": _emotag,
 }
 # A line for people on each, shown where a system is chosen.
 ABOUT: dict[str, str] = {

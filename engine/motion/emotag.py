@@ -1,13 +1,13 @@
-"""`emotag`: EmoTaG's gated residual motion network (nets/grmn.py) as a motion system. Obeys every control.
+"""`emotag`: EmoTaG's gated residual motion network (nets/grmn.py) as a motion system.
 
-The control track's AUs take the place of OpenFace's (its section 3.2.1), the basis of head v1 that of FLAME's
-expression and jaw. The checkpoint's `person` is the identity that speaks: nobody's in the one that ships, the user's
-own after `train emotag_adapt`, whose file in the user's folder is taken first.
+Obeys labels, intensity and valence-arousal, by label and by the AUs that they stand for (in place of OpenFace's, its
+section 3.2.1); single sliders and words it follows only in part, so they are applied after it. The basis of head v1
+takes the place of FLAME's expression and jaw. The checkpoint's `person` is the identity that speaks: nobody's in the
+one that ships, the user's own after `train emotag_adapt`, whose file in the user's folder is taken first.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ import numpy as np
 from engine.core.control import ControlTrack
 from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX
 from engine.core.sound import Speech
-from engine.motion.base import CONTROLS, MotionSlice
+from engine.motion.after import obeyed
+from engine.motion.base import MotionSlice
 from engine.motion.nets import file
-from engine.motion.nets.codes import asked, heard_channels, unsaid
+from engine.motion.nets.codes import asked, heard_channels
 from engine.motion.nets.inputs import interface, label_input, slice_of, wide_rows
 
 NAME = "emotag"
@@ -54,7 +55,7 @@ class EmoTaG:
     """GRMN at interface v1's 50 Hz; a window is made with the margin that its attention sees, so it needs no state."""
 
     name = NAME
-    supports = frozenset(CONTROLS)
+    supports = frozenset({"labels", "intensity", "va"})
     native_fps = 50.0
 
     def __init__(self, path: Path | None = None):
@@ -87,12 +88,9 @@ class EmoTaG:
         heard, rows = cache
         first, last = (int(np.ceil(t * self.native_fps - 1e-6)) for t in (t0, t1))
         wide = np.arange(first - EDGE, last + EDGE) / self.native_fps
-        track, au = controls(wide), asked(controls, wide)
-        inputs = (wide_rows(rows, first, last, EDGE), au, label_input(track))
+        au = asked(lambda times: obeyed(controls(times), self.supports), wide)
+        inputs = (wide_rows(rows, first, last, EDGE), au, label_input(controls(wide)))
         with torch.inference_mode():
             made = self.net(*(torch.from_numpy(part)[None] for part in inputs), self.net.person[None])
             weights = self.basis.weights(made.motion[0, EDGE:-EDGE].numpy())
-        times = wide[EDGE:-EDGE]
-        motion = slice_of(weights, heard, controls, times, self.supports)
-        weights = unsaid(np.concatenate([motion.arkit, motion.extra], 1), controls(times), motion.au)
-        return dataclasses.replace(motion, arkit=weights[:, : len(ARKIT)], extra=weights[:, len(ARKIT) :]), state
+        return slice_of(weights, heard, controls, wide[EDGE:-EDGE], self.supports), state

@@ -37,13 +37,15 @@ from engine.motion.nets.au_diffusion import (
     steady,
 )
 from engine.motion.nets.basis import Basis, shape_rows
-from engine.train.motion_codes import asked_of, shown_codes, worn
+from engine.motion.nets.codes import gathered, heard_channels, opening
+from engine.train.motion_codes import asked_of, shown_codes, slid, slid_weights, worn
 from engine.train.motion_data import Pool
 from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
 from engine.train.motion_recipe import ablated, count_of, finish, gather, plan_of
 
 BATCH, EAR_BATCH = 12, 8
 EAR_STEPS = 0.15  # of the steps of stage 2
+SLID = 0.35  # share of windows in which single AUs are moved by hand
 STILL_MM, FLOOR_MM = 0.05, 0.02  # points that move less than this in training are at rest; least unit of a coefficient
 CONFIG: dict[str, Any] = {"ear": {"width": 64}, "net": {"width": 96, "layers": 4}}
 ABLATIONS: dict[str, dict[str, Any]] = {  # the paper's table 3; Codes4O concerns an avatar's opacity
@@ -120,26 +122,44 @@ class Batch:
 
 
 def batch_of(
-    data: Lessons, ear: SpeechToAU, count: int, rng: np.random.Generator, tensor: Callable[[np.ndarray], Tensor],
-    learning: bool = True,
+    data: Lessons, basis: Basis, ear: SpeechToAU, count: int, rng: np.random.Generator,
+    tensor: Callable[[np.ndarray], Tensor], learning: bool = True,
 ) -> Batch:  # fmt: skip
-    """Windows of the clips. learning: worn speech and mixed codes; else speech and codes as when the system runs."""
+    """Windows of the clips. learning: worn speech, sliders and mixed codes; else all as when the system runs."""
     pool = data.pool
     _, rows = pool.draw(count, WINDOW, LISTEN, rng)
     speech = worn(pool.speech[rows], rng) if learning else pool.speech[rows]
-    heard = tensor(speech)
-    inner = rows[:, LISTEN:-LISTEN]
+    heard, inner = tensor(speech), rows[:, LISTEN:-LISTEN]
     with torch.no_grad():
         own = ear.eval()(heard)[:, LISTEN:-LISTEN]
-    truth = tensor(data.shown[inner])
+    goal, asked, shown = (part[inner].astype(np.float32) for part in (pool.goal, data.codes, data.shown))
+    for i in np.flatnonzero(rng.random(count) < SLID) if learning else ():
+        goal[i], asked[i], shown[i] = _by_hand(data, basis, inner[i], rng)
+    truth = tensor(shown)
     share = tensor(rng.random((count, 1, 1))) if learning else torch.zeros((), device=heard.device)
     mixed = own + share * (truth - own)
-    codes = tensor(data.codes[inner])
+    codes = tensor(asked)
     for name, column in SPOKEN.items():
         spoken = mixed[..., PAPER17.index(name), None]
         codes[..., column : column + 2] = torch.maximum(codes[..., column : column + 2], spoken)
     edge = LISTEN - MARGIN
-    return Batch(tensor(pool.goal[inner]), codes, heard[:, edge:-edge])
+    return Batch(tensor(goal), codes, heard[:, edge:-edge])
+
+
+def _by_hand(
+    data: Lessons, basis: Basis, rows: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(goal, asked, shown codes) of one window with sliders moved."""
+    pool = data.pool
+    weights, before, contact, said = (
+        part[rows].astype(np.float32) for part in (pool.weights, data.codes, pool.contact, heard_channels(pool.speech))
+    )
+    after = slid(before, rng)
+    moved = slid_weights(weights, before, after, contact, said)
+    au = after.reshape(len(rows), -1, 2).copy()
+    lips, jaw = opening(moved, said)
+    au[:, AU_INDEX["AU25"]], au[:, AU_INDEX["AU26"]] = lips, jaw[:, None]
+    return basis.coefficients(moved), after, gathered(au)
 
 
 def build(size: int, config: Mapping[str, Any]) -> Denoiser | Recurrent:
@@ -163,7 +183,7 @@ def fit(
 
     def step_loss(step: int) -> Tensor:
         rng = draws(plan, step)
-        made = batch_of(data, ear, BATCH, rng, tensor)
+        made = batch_of(data, basis, ear, BATCH, rng, tensor)
         net.train()
         if isinstance(net, Recurrent):
             seen = net(made.codes, made.speech)
@@ -177,7 +197,8 @@ def fit(
     def check() -> dict[str, float]:
         if held is None:
             return {}
-        return held_errors(net, batch_of(held, ear, 40, np.random.default_rng(6), tensor, learning=False), measure)
+        rng = np.random.default_rng(6)
+        return held_errors(net, batch_of(held, basis, ear, 40, rng, tensor, learning=False), measure)
 
     return net, train(net, step_loss, plan, check, report)
 

@@ -8,7 +8,9 @@ import re
 import numpy as np
 
 from engine.core.errors import BadInput
-from engine.core.names import ARTICULATION, AU_INDEX, AUS
+from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION, ARTICULATION_INDEX, AU_INDEX, AUS
+from engine.head.action_units import to_shapes
+from engine.motion.direct import blend_share
 from engine.motion.nets.codes import CODES, gathered, heard_channels, opening
 from engine.studio.performances.people import Person, person
 from engine.train.motion_data import Pool
@@ -63,3 +65,33 @@ def worn(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     features += rng.standard_normal(features.shape, np.float32) * np.float32(HUSH)
     features *= rng.random((len(out), 1, 1)) >= DEAF
     return out
+
+
+def slid(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Codes [t, 36] with one to three AUs moved as an animator's sliders would, on one side or both, for the whole time
+    or a part of it: what performances hold too little of."""
+    rows = len(codes)
+    out = codes.reshape(rows, len(AUS), 2).astype(np.float32)
+    for au in rng.choice(len(AUS), int(rng.integers(1, 4)), replace=False):
+        level = float(rng.uniform(0.3, 1.0)) * (-1.0 if rng.random() < 0.25 else 1.0)
+        sides = [0, 1] if rng.random() < 0.6 else [int(rng.integers(2))]
+        at, over = float(rng.uniform(-1.0, 1.0)) * rows, float(rng.uniform(8, 30))
+        rise = np.clip((np.arange(rows) - at) / over, 0.0, 1.0)
+        rise = (1.0 - rise if rng.random() < 0.5 else rise) if at > 0 else np.ones(rows)
+        out[:, au, sides] += (level * rise * rise * (3.0 - 2.0 * rise))[:, None]
+    return np.clip(out, 0.0, 1.0).reshape(rows, CODES)
+
+
+def slid_weights(
+    weights: np.ndarray, before: np.ndarray, after: np.ndarray, contact: np.ndarray, articulation: np.ndarray
+) -> np.ndarray:
+    """The performed weights [t, 59] had `after` been asked for instead of `before` (codes [t, 36]), by the rules that
+    made them (engine.motion.direct.blend). contact [t, 3], articulation [t, 11]."""
+    old, new = (to_shapes(codes.reshape(-1, len(AUS), 2)) for codes in (before, after))
+    share = blend_share(contact[:, 0], contact[:, 1], contact[:, 2], articulation[:, ARTICULATION_INDEX["round"]])
+    out, jaw, face = weights.copy(), ARKIT_INDEX["jawOpen"], len(ARKIT)
+    out[:, :face] += (new[0] - old[0]) * share
+    # Speech and expression open the jaw as far as the larger of the two: what speech wants cannot be told from less.
+    out[:, jaw] = np.maximum(weights[:, jaw], (new[0] * share)[:, jaw])
+    out[:, face:] += new[1] - old[1]
+    return np.clip(out, 0.0, 1.0)

@@ -122,8 +122,13 @@ class GRMN(nn.Module):
         return Branches(base[..., : self.size], residual[..., : self.size], gate, latent, whole)
 
     def style_parameters(self) -> list[nn.Parameter]:
-        """What adapting to a new person trains: AdaIN alone (section 3.3)."""
+        """AdaIN's parameters (section 3.3: all that adapting to a person may change)."""
         return [*self.audio_style.style.parameters(), *self.face_style.style.parameters()]
+
+    def modulation(self) -> list[nn.Parameter]:
+        """Of these, what shifts gamma and beta as such: the last bias of each stream. 3 width numbers."""
+        last = (part.style[-1] for part in (self.audio_style, self.face_style))
+        return [layer.bias for layer in last if isinstance(layer, nn.Linear)]
 
 
 def guidance(branches: Branches, wanted: Tensor) -> tuple[Tensor, Tensor]:
