@@ -64,6 +64,7 @@ def measure_avatar(
     from engine.train.avatar_data import SPLITS, read_capture
     from engine.train.avatar_measure import measure
     from engine.train.avatar_measure import strip as write_strip
+    from engine.train.avatar_wrinkles import wrinkles
 
     it = load_head(head)
     found, set_ = load_avatar(avatar, it), read_capture(capture, it)
@@ -71,8 +72,41 @@ def measure_avatar(
         raise BadInput(f"the capture has no pictures for '{split}' (there are train, val and test)")
     with reporting(as_json) as report:
         result = measure(found, set_, split, shrink, not static, report)
+        if folds := wrinkles(found, set_, shrink, not static):
+            result["wrinkles"] = folds
     if strip is not None:
         views = set_.views[split]
         chosen = sorted({int(i) for i in np.linspace(0, len(views) - 1, min(rows, len(views)))})
         write_strip(strip, found, set_, [views[i] for i in chosen], shrink, not static)
+    show(result, as_json, table(result))
+
+
+@avatar_app.command("import")
+def import_avatar(
+    source: Annotated[Path, typer.Argument(help="GaussianAvatars' folder or its point_cloud.ply.")],
+    out: Annotated[Path, typer.Argument(help="Where the avatar goes (.npz); its head goes beside it.")],
+    head: Annotated[str, typer.Option(help="Your imported FLAME head (head import).")],
+    as_json: Json = False,
+) -> None:
+    """Make another program's avatar drivable by takes."""
+    from engine.serve.avatars import import_avatar as job
+
+    with reporting(as_json) as report:
+        result = job({"source": str(source), "out": str(out), "head": head}, report)
+    show(result, as_json, table(result))
+
+
+@avatar_app.command("export")
+def export_avatar(
+    out: Annotated[Path, typer.Argument(help="FILE.ply or .spz, or a folder in GaussianAvatars' layout.")],
+    avatar: Annotated[str, typer.Option(help="Avatar: a name or a file.")] = "default",
+    head: OfHead = "default",
+    mean: Annotated[str, typer.Option(help="FLAME head without the person's shape, for a folder.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Write an avatar, neutral, for other programs; 'export TAKE --out F.ply' writes its motion."""
+    from engine.serve.avatars import export_avatar as job
+
+    with reporting(as_json) as report:
+        result = job({"avatar": avatar, "out": str(out), "head": head, "mean": mean}, report)
     show(result, as_json, table(result))

@@ -20,10 +20,11 @@ from engine.render.cameras import orbit
 from engine.studio.poses import Pose
 
 FOV_DEG, FILL = 22.0, 0.97
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "rest")
 _GOLDEN = (math.sqrt(5) - 1) / 2
 RING_ELEVATIONS = (2.0, 26.0, -14.0, 12.0, -5.0, 38.0, 6.0, -20.0, 18.0)
 TURNED = 125.0  # degrees: from behind this a face shows nothing of its expression
+RESTING = 60.0  # degrees: test views nearer to the front than this also show the neutral face, for wrinkle figures
 VAL_VIEWS = ((17.0, 9.0), (-58.0, 4.0))  # azimuth, elevation in degrees
 DOME_VIEWS = 11
 
@@ -118,7 +119,8 @@ def plan(
         Shot(len(train) + i % len(test), len(kept) + len(held) + i, "test", test_samples)
         for i in range(tests if test else 0)
     ]
-    shots = neutral + _interleaved(rounds, val, seen)
+    rest = [Shot(0, s.view, "rest", test_samples) for s in seen if abs(every[s.view].azimuth) <= RESTING]
+    shots = neutral + _interleaved(rounds, val, seen) + rest
     cameras = tuple(camera_of(view, points, size) for view in every)
     return Plan((*train, *test), tuple(every), cameras, tuple(shots))
 

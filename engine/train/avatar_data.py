@@ -24,7 +24,7 @@ from engine.core.splats import Camera
 
 Array = np.ndarray
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "rest")  # rest: the neutral face from test views
 MARGIN = 8  # pixels kept round what is seen
 CACHE_BYTES = 2 << 30
 DEPTH_STEP_M = 1e-4  # blender_addon/scene/capture_stage.py

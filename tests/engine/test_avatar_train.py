@@ -12,12 +12,10 @@ from PIL import Image
 
 from engine.avatar import channels
 from engine.avatar.files import read_avatar, save_avatar
-from engine.avatar.layout import as_planes
 from engine.avatar.rotations import matrices
 from engine.core.errors import BadFile, BadInput, Cancelled
 from engine.core.progress import Reporter
 from engine.core.splats import Camera
-from engine.core.units import linear_to_srgb
 from engine.head.library import load_head
 from engine.render import reference
 from engine.render.cameras import look_at
@@ -28,7 +26,7 @@ from engine.train.avatar_data import Posed, read_capture
 from engine.train.avatar_loss import Photometric, geometric, ssim
 from engine.train.avatar_measure import drawn, over_grey, placed, project
 from engine.train.avatar_model import Model
-from engine.train.avatar_start import SH0, spread
+from engine.train.avatar_start import spread
 
 torch.set_num_threads(1)
 
@@ -38,16 +36,9 @@ def head():
     return load_head()
 
 
-def spread_with_colour(head):
-    """3000 discs in the head's own colours: quick to make, and a face is to be seen."""
-    avatar = spread(head, 3000)
-    rgb = linear_to_srgb(head.albedo[head.triangles[avatar.triangle]].mean(1))
-    return channels.replace(avatar, sh=as_planes(((rgb - 0.5) / SH0)[:, None].astype(np.float32)))
-
-
 @pytest.fixture(scope="module")
 def truth(head):
-    return spread_with_colour(head)
+    return tiny_capture.spread_with_colour(head)
 
 
 @pytest.fixture(scope="module")
