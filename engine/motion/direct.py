@@ -40,7 +40,7 @@ OPENING = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouth
             "mouthShrugUpper", "mouthStretchLeft", "mouthStretchRight")  # fmt: skip
 _SMILE = ("mouthSmileLeft", "mouthSmileRight", "mouthDimpleLeft", "mouthDimpleRight", "mouthStretchLeft",
           "mouthStretchRight")  # fmt: skip
-_LOWER_LIP = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthShrugLower", "mouthRollLower", "mouthPressLeft",
+LOWER_LIP = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthShrugLower", "mouthRollLower", "mouthPressLeft",
               "mouthPressRight", "mouthPucker", "jawForward")  # fmt: skip
 _MOUTH = tuple(name for name in ARKIT if name.startswith(("mouth", "jaw")))
 
@@ -99,7 +99,7 @@ def blend_share(
     # How far the lips part is speech's to say: a grin held open would hide every vowel.
     share[:, _columns(OPENING)] *= ((1.0 - close) * (1.0 - 0.5 * voice))[:, None]
     share[:, _columns(_SMILE)] *= np.reshape(1.0 - 0.6 * np.asarray(rounding), (-1, 1))
-    share[:, _columns(_LOWER_LIP)] *= (1.0 - labiodental)[:, None]  # the lower lip is on the teeth
+    share[:, _columns(LOWER_LIP)] *= (1.0 - labiodental)[:, None]  # the lower lip is on the teeth
     share[:, ARKIT_INDEX["jawOpen"]] *= 1.0 - close
     return share
 

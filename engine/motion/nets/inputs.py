@@ -8,11 +8,11 @@ import numpy as np
 
 from engine.core.control import ControlTrack
 from engine.core.errors import BadInput
-from engine.core.names import ARKIT, ARTICULATION_INDEX, EMOTION_INDEX
+from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX, EMOTION_INDEX, EXTRA_INDEX
 from engine.core.sound import Speech
 from engine.motion.after import obeyed
 from engine.motion.base import MotionSlice
-from engine.motion.direct import late
+from engine.motion.direct import BITE_JAW, LOWER_LIP, OPENING, late
 from engine.motion.life import living_au
 
 FEATURES = 64
@@ -45,6 +45,24 @@ def label_input(track: ControlTrack) -> np.ndarray:
     return share
 
 
+def meeting(weights: np.ndarray, closure: np.ndarray, bite: np.ndarray) -> np.ndarray:
+    """Weights [t, 59] of a mouth that gives up its opening as far as contacts are held, by the rules of direct.py.
+
+    closure [t] in [0, 1]: lips together; bite [t]: lower lip on the upper teeth. A network's contacts are blurred in
+    time. Sealing the mesh (contacts.py) takes away what is still open while lips are held, but a gap that shrinks only
+    then is read as too short, and nothing else brings the lip to the teeth.
+    """
+    out = weights.copy()
+    jaw, close, teeth = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"], len(ARKIT) + EXTRA_INDEX["lowerLipToTeeth"]
+    free = ((1.0 - closure) * (1.0 - bite))[:, None]
+    out[:, close] = np.maximum(out[:, close], out[:, jaw] * closure) * (1.0 - bite)
+    out[:, jaw] = out[:, jaw] * (1.0 - bite) + BITE_JAW * bite
+    out[:, [ARKIT_INDEX[name] for name in OPENING]] *= free
+    out[:, [ARKIT_INDEX[name] for name in LOWER_LIP]] *= (1.0 - bite)[:, None]
+    out[:, teeth] = np.maximum(out[:, teeth], bite * (1.0 - closure))
+    return out
+
+
 def slice_of(
     weights: np.ndarray, heard: Speech, controls: Callable[[np.ndarray], ControlTrack], times: np.ndarray,
     supports: Set[str],
@@ -52,14 +70,16 @@ def slice_of(
     """A MotionSlice of a network's weights [t, 59]: contacts and voice as heard, the AUs that the network obeyed."""
     rows = np.clip(np.round(times * 50.0).astype(int), 0, len(heard.articulation) - 1)
     said = heard.articulation[rows]
-    weights = np.clip(weights, 0.0, 1.0).astype(np.float32)
+    closure = late(said[:, ARTICULATION_INDEX["lip_close"]])
+    bite = said[:, ARTICULATION_INDEX["labiodental"]].copy()
+    weights = meeting(np.clip(weights, 0.0, 1.0).astype(np.float32), closure, bite)
     return MotionSlice(
         times=times,
         arkit=weights[:, : len(ARKIT)],
         extra=weights[:, len(ARKIT) :],
         au=living_au(lambda at: obeyed(controls(at), supports), times),
-        closure=late(said[:, ARTICULATION_INDEX["lip_close"]]),
-        labiodental=said[:, ARTICULATION_INDEX["labiodental"]].copy(),
+        closure=closure,
+        labiodental=bite,
         voice=said[:, ARTICULATION_INDEX["voice"]].copy(),
         pose=np.zeros((len(times), 15), np.float32),
     )
