@@ -37,7 +37,10 @@ def main(arguments: list[str]) -> int:
     addon.register()
     problems = (BadCapture, OSError, RuntimeError, sys.modules[f"{PACKAGE}.scene"].SceneProblem)
     try:
-        _run(Path(options.folder), options.frames, options.threads)
+        if options.measure:
+            _measure(Path(options.folder), options.measure, options.mesh)
+        else:
+            _run(Path(options.folder), options.frames, options.threads)
         return 0
     except problems as problem:
         _say(kind="error", text=" ".join(str(problem).split()))
@@ -51,7 +54,19 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("folder", help="a folder with capture.json")
     parser.add_argument("--frames", default="", help="A-B: only these pictures of the plan, counted from 1")
     parser.add_argument("--threads", type=int, default=0, help="threads of Cycles (0: all)")
+    parser.add_argument("--measure", default="", help="a .blend: only write where its character's head is")
+    parser.add_argument("--mesh", default="", help="with --measure: the character's mesh")
     return parser.parse_args(arguments)
+
+
+def _measure(folder: Path, scene: str, mesh: str) -> None:
+    """Write stage/points.npy, [n, 3] in the engine's axes: what cameras of this character must see."""
+    import numpy as np
+
+    character: Any = sys.modules[f"{PACKAGE}.scene.capture_character"]
+    meshes = character.load({"scene": scene, "mesh": mesh}, folder)
+    (folder / "stage").mkdir(parents=True, exist_ok=True)
+    np.save(folder / "stage" / "points.npy", character.head_points(meshes))
 
 
 def _load_addon() -> ModuleType:
@@ -95,7 +110,8 @@ def _run(folder: Path, frames: str, threads: int) -> None:
     scene.frame_set(stage.FIRST_FRAME)
     rest = stage.world_vertices(meshes)
     if job["light"]:
-        stage.light(scene, np.stack([rest[:, 0], -rest[:, 2], rest[:, 1]], 1))
+        box = np.asarray(job["box"], np.float32) if job.get("box") else rest
+        stage.light(scene, np.stack([box[:, 0], -box[:, 2], box[:, 1]], 1))
     stage.settings(scene, int(job["size"]), threads or int(job.get("threads", 0)), float(job["noise"]))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".passes-") as scratch:
         stage.passes(scene, Path(scratch))

@@ -95,14 +95,12 @@ def capture(
     from engine.studio.poses import table as pose_table
 
     if not resume:
-        it = load_head(head)
         train, test = pose_table(poses or TABLE)
         train += [pose for path in take or [] for pose in of_take(read_take(path), moments, path.stem)]
-        made = plan(
-            train, test, studio.head_points(it), size, cameras, views, each, samples, test_samples, tests
-        )  # fmt: skip
+        points = studio.measure(out, scene, mesh, blender) if scene else studio.head_points(load_head(head))
+        made = plan(train, test, points, size, cameras, views, each, samples, test_samples, tests)
         answer = None if scene is not None else head_job({"head": head})
-        studio.prepare(out, made, size, answer, scene, mesh, noise, not own_light, keep_scene, subsurface)
+        studio.prepare(out, made, size, answer, scene, mesh, noise, not own_light, keep_scene, subsurface, points)
     with reporting(as_json) as report:
         result = studio.run(out, frames, threads, blender, report, lambda text: print(text, file=sys.stderr))
     show(result, as_json, table(result))

@@ -15,6 +15,7 @@ from . import SceneProblem, capture_stage, character, control_empty, find, hair,
 from .shader_nodes import SOCKETS
 
 STAGE = "stage"  # folder of the head's arrays in a capture
+MOVED_M, REACH, HAIR = 2e-4, 1.8, 0.12  # see head_points
 
 
 def load(job: Mapping[str, Any], folder: Path) -> list[bpy.types.Object]:
@@ -80,6 +81,28 @@ def _control(name: str) -> bpy.types.Object:
         character.set_meshes(control, meshes)
         character.set_rows(control, character.auto_rows(meshes, rig))
     return control
+
+
+def head_points(meshes: list[bpy.types.Object]) -> np.ndarray:
+    """[n, 3] world, engine axes: vertices of the character about what its shape keys move, hair and throat included.
+
+    A body in full would leave the head a few pixels; so what is farther from the face's middle than REACH times the
+    face's size is left out.
+    """
+    bpy.context.view_layer.update()
+    face = capture_stage.world_vertices(meshes)
+    keys = meshes[0].data.shape_keys
+    moved = np.zeros(len(face), bool)
+    for block in keys.key_blocks[1:] if keys else ():
+        moved |= np.abs(character.key_offsets(meshes[0], block.name)).max(1) > MOVED_M
+    moved = moved if moved.any() else np.ones(len(face), bool)
+    low, high = face[moved].min(0), face[moved].max(0)
+    reach = REACH * float(np.linalg.norm(high - low)) / 2
+    every = np.concatenate([capture_stage.world_vertices([mesh]) for mesh in meshes])
+    near = every[np.linalg.norm(every - (low + high) / 2, axis=1) < reach]
+    # Hair may be particles or curves, which have no vertices: room above stands for them.
+    above = near[near[:, 1] > (low + high)[1] / 2] + [0.0, HAIR * float(high[1] - low[1]), 0.0]
+    return np.concatenate([near, above]).astype(np.float32)
 
 
 def without_subsurface() -> None:

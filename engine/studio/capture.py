@@ -37,12 +37,13 @@ _SPLIT_FILES = {split: f"transforms_{split}.json" for split in capture_plan.SPLI
 def prepare(
     folder: Path, plan: Plan, size: int, head_answer: Mapping[str, Any] | None = None, scene: Path | None = None,
     mesh: str = "", noise: float = 0.0, light: bool = True, keep_scene: bool = False,
-    subsurface: bool = True,
+    subsurface: bool = True, points: np.ndarray | None = None,
 ) -> None:  # fmt: skip
     """Write the plan, the poses and what Blender needs to build the head. Raises BadInput if another plan lies there.
 
     head_answer: the `head` job's answer (serve.jobs.head) for a capture of the engine's own head; scene: a .blend
-    instead, with the name of its `mesh` where several could be meant.
+    instead, with the name of its `mesh` where several could be meant; points [n, 3]: what the cameras see (the lamps
+    stand about it).
     """
     if (head_answer is None) == (scene is None):
         raise BadInput("a capture is either of the engine's head or of a character in a .blend file")
@@ -51,6 +52,7 @@ def prepare(
     job = capture_plan.to_json(plan) | {
         "size": size, "scene": None if scene is None else str(scene.resolve()), "mesh": mesh, "noise": noise,
         "light": light, "keep_scene": keep_scene, "subsurface": subsurface, "head": head,
+        "box": None if points is None else [np.min(points, 0).tolist(), np.max(points, 0).tolist()],
     }  # fmt: skip
     before = folder / PLAN
     if before.exists():
@@ -110,10 +112,9 @@ def run(
     """
     if not (folder / PLAN).is_file():
         raise BadFile(folder, f"holds no {PLAN}; plan the capture first")
-    words = [str(folder), *(["--frames", frames] if frames else []), *(["--threads", str(threads)] if threads else [])]
-    head = [blender, "-b", "--python-exit-code", "1", "-P", str(SCRIPT), "--"] if blender else [sys.executable, SCRIPT]
+    words = [*(["--frames", frames] if frames else []), *(["--threads", str(threads)] if threads else [])]
     seconds: list[float] = []
-    for message in _messages([*map(str, head), *words], report):
+    for message in _messages(_command(folder, blender, words), report):
         if message.get("kind") == "error":
             raise BadInput(f"the capture stopped: {message['text']}")
         if message.get("kind") == "done":
@@ -127,6 +128,22 @@ def run(
         "made": len(seconds),
         "seconds_each": round(float(np.median(seconds)), 2) if seconds else None,
     }
+
+
+def measure(folder: Path, scene: Path, mesh: str = "", blender: str = "", report: Reporter = SILENT) -> np.ndarray:
+    """[n, 3] where the head of a .blend's character is, engine axes; raises as `run` does."""
+    if not scene.is_file():
+        raise BadFile(scene, "no such .blend file")
+    words = ["--measure", str(scene.resolve()), *(["--mesh", mesh] if mesh else [])]
+    for message in _messages(_command(folder, blender, words), report):
+        if message.get("kind") == "error":
+            raise BadInput(f"{scene.name}: {message['text']}")
+    return np.load(folder / "stage" / "points.npy", allow_pickle=False)
+
+
+def _command(folder: Path, blender: str, words: Sequence[str]) -> list[str]:
+    program = [blender, "-b", "--python-exit-code", "1", "-P", str(SCRIPT), "--"]
+    return [*(program if blender else [sys.executable, str(SCRIPT)]), str(folder), *words]
 
 
 def _messages(command: list[str], report: Reporter) -> Iterator[dict[str, Any]]:

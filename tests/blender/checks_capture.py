@@ -10,10 +10,12 @@ from in_blender import main
 from mathutils import Vector
 from stage import ROOT, character, performance, truth, vertices
 
+import blender_addon
 from blender_addon.convert.axes import to_blender, to_engine
-from blender_addon.scene import capture_stage, take
+from blender_addon.scene import SceneProblem, capture_character, capture_stage, take
 
 assert ROOT
+blender_addon.register()
 
 
 def _spec(view, fx, cx, cy, size=64):
@@ -72,6 +74,40 @@ def check_modifiers_that_add_vertices_leave_the_cage():
     capture_stage.cage_only(mesh)
     assert len(capture_stage.world_vertices([mesh])) == count
     assert mesh.modifiers["Subdivision"].show_render
+
+
+def check_any_character_of_a_file_is_found_framed_and_alone():
+    _, mesh, rig = character()
+    scene = bpy.context.scene
+    for ob in list(bpy.data.objects):
+        if "soliloquy_control" in ob:
+            bpy.data.objects.remove(ob)  # an artist's own file has none
+    rig.location, rig.scale = (2.0, -1.0, 0.5), (1.5, 1.5, 1.5)
+    bpy.ops.mesh.primitive_cube_add(size=1, location=(2.0, 3.0, 0.5))
+    cube = bpy.context.object
+    cube.name = "wall"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "own.blend"
+        bpy.ops.wm.save_as_mainfile(filepath=str(path))
+        for name in ("", mesh.name):
+            meshes = capture_character.load({"scene": str(path), "mesh": name}, Path(folder))
+            assert [m.type for m in meshes] == ["MESH"] and bpy.data.objects["wall"].hide_render
+            assert not meshes[0].hide_render
+            bpy.context.view_layer.update()
+            points = capture_character.head_points(meshes)
+            middle = to_blender((points.min(0) + points.max(0)) / 2)
+            assert np.abs(middle - [2.0, -1.07, 0.7]).max() < 0.15, middle
+            assert np.ptp(points, 0).max() < 0.9
+        capture_character.load({"scene": str(path), "mesh": "", "keep_scene": True}, Path(folder))
+        assert not bpy.data.objects["wall"].hide_render
+        for spec, words in (({"scene": folder + "/no.blend"}, "no such"), ({"scene": str(path), "mesh": "x"}, "'x'")):
+            try:
+                capture_character.load(spec, Path(folder))
+            except SceneProblem as problem:
+                assert words in str(problem), problem
+            else:
+                raise AssertionError(spec)
+    assert scene is not None
 
 
 def check_depth_and_normal_passes_say_where_the_surface_is():
