@@ -198,15 +198,16 @@ def sheet(
 @app.command()
 def export(
     take: Annotated[Path, typer.Argument(help="A take.npz.")],
-    out: Annotated[Path, typer.Option(help="FILE.csv, .pc2, .obj (a sequence), .ply (Gaussians), .npz (flame_param).")],
+    out: Annotated[Path, typer.Option(help="FILE.csv, .pc2, .obj, .ply or .spz (sequences), .npz (flame_param).")],
     head: Annotated[str, typer.Option(help="Head: a name or a head.npz.")] = "default",
-    frame: Annotated[int, typer.Option(help="Frame of a .ply or a single .obj (0 = first); -1 = all .obj.")] = -1,
+    frame: Annotated[int, typer.Option(help="One frame of an .obj, .ply or .spz (0 = first); -1 = all of them.")] = -1,
+    avatar: Annotated[str, typer.Option(help="Avatar of a .ply or .spz: a name or a file.")] = "default",
 ) -> None:
     """Write a take for other programs. Alembic, USD and glTF come from Blender (blender_addon/batch.py)."""
     from engine.serve.export import export_take
 
     with reporting() as report:
-        written = export_take(take, out, head, frame, report)
+        written = export_take(take, out, head, frame, report, avatar)
     print(written)
 
 

@@ -19,6 +19,7 @@ _FREE = {"rows": np.int32, "follow": np.float32, "rest": np.float32, "anchors": 
 _HALF = ("local_means", "local_quats", "log_scales", "opacity", "sh")
 _META = ("head", "topology_sha256", "blend_space", "licence", "meta")
 MAX_GAUSSIANS = 20_000_000
+_BLOCK = 100_000  # rows written at once
 _PLY_TYPES = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
     "double": "f8",
@@ -87,57 +88,90 @@ def write_ply(path: str | os.PathLike[str], gaussians: Gaussians) -> None:
 
     Opacity as a logit, scales as logarithms, f_rest channel by channel; positions in metres, engine axes (Y up).
     """
-    g, n = gaussians, len(gaussians)
-    rest = g.sh[:, 1:].transpose(0, 2, 1).reshape(n, -1)
+    g = gaussians
+    with np.errstate(invalid="ignore"):
+        write_table(path, g.means, g.quats, np.log(np.maximum(g.scales, 1e-12)), g.opacity, g.sh)
+
+
+def write_table(
+    path: str | os.PathLike[str], means: np.ndarray, quats: np.ndarray, log_scales: np.ndarray, opacity: np.ndarray,
+    sh: np.ndarray, more: dict[str, np.ndarray] | None = None,
+) -> None:  # fmt: skip
+    """The same .ply from fields as it stores them (opacity in (0, 1)), with `more` columns [n] behind, as floats."""
+    n = len(means)
+    rest = sh[:, 1:].transpose(0, 2, 1).reshape(n, 3 * (sh.shape[1] - 1))
     names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
     names += [f"f_rest_{i}" for i in range(rest.shape[1])]
-    names += ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
-    opacity = np.clip(g.opacity.astype(np.float64), 1e-6, 1 - 1e-6)
+    names += ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3", *(more or {})]
+    inside = np.clip(opacity.astype(np.float64), 1e-6, 1 - 1e-6)
     columns = [
-        g.means, np.zeros((n, 3)), g.sh[:, 0], rest, np.log(opacity / (1 - opacity))[:, None],
-        np.log(np.maximum(g.scales, 1e-12)), g.quats,
+        means, np.zeros((n, 3)), sh[:, 0], rest, np.log(inside / (1 - inside))[:, None], log_scales, quats,
+        *(column[:, None] for column in (more or {}).values()),
     ]  # fmt: skip
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
     header += [f"property float {name}" for name in names]
     with replacing(path) as part, open(part, "wb") as f:
         f.write(("\n".join([*header, "end_header"]) + "\n").encode("ascii"))
-        f.write(np.concatenate([np.asarray(c, "<f4") for c in columns], 1).tobytes())
+        for start in range(0, n, _BLOCK):
+            block = [np.asarray(c[start : start + _BLOCK], "<f4") for c in columns]
+            f.write(np.concatenate(block, 1).tobytes())
 
 
 def read_ply(path: str | os.PathLike[str], report: Reporter = SILENT) -> Gaussians:
-    """Gaussians of a 3DGS .ply of degree 0 to 3. Gaussians with numbers that are not finite are left out, with a
-    warning. Raises BadFile."""
-    table = _ply_table(path)
+    """Gaussians of a 3DGS .ply; terms beyond degree 3 are left out. Gaussians with numbers that are not finite are left
+    out too, both with a warning. Memory: about three times the file. Raises BadFile."""
+    table = ply_table(path)
+    fields = ply_fields(path, table, report)
+    n = len(table)
+    del table
+    quats = fields["quats"]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        quats /= np.linalg.norm(quats, axis=1, keepdims=True)
+        scales = np.exp(fields["log_scales"])
+        opacity = 1 / (1 + np.exp(-fields["logits"]))
+    parts = [fields["means"], quats, scales, opacity, fields["sh"]]
+    good = finite_rows(*parts)
+    if not good.all():
+        report.warn(f"{path}: {int((~good).sum())} of {n} Gaussians are not finite and were left out")
+        parts = [part[good] for part in parts]
+    means, quats, scales, opacity, sh = parts
+    return Gaussians(as_planes(means), as_planes(quats), as_planes(scales), opacity, as_planes(sh))
+
+
+def finite_rows(*fields: np.ndarray) -> np.ndarray:
+    """[n] bool: where fields [n, ...] are finite in every number."""
+    return np.logical_and.reduce([np.isfinite(a).all(tuple(range(1, a.ndim))) for a in fields])
+
+
+def ply_fields(path: object, table: np.ndarray, report: Reporter = SILENT) -> dict[str, np.ndarray]:
+    """means [n, 3], quats [n, 4] as stored, log_scales [n, 3], logits [n], sh [n, terms, 3] of a `ply_table`. Raises
+    BadFile where a property is missing."""
     names = table.dtype.names or ()
     rest = sum(name.startswith("f_rest_") for name in names)
     terms = 1 + rest // 3
-    if rest % 3 or terms not in (1, 4, 9, 16):
-        raise BadFile(path, f"has {rest} f_rest values; 0, 9, 24 or 45 (degrees 0 to 3) are read")
+    if rest % 3 or terms not in (1, 4, 9, 16, 25):
+        raise BadFile(path, f"has {rest} f_rest values; 0, 9, 24, 45 or 72 (degrees 0 to 4) are read")
 
     def columns(*wanted: str) -> np.ndarray:
         if missing := [name for name in wanted if name not in names]:
             raise BadFile(path, f"lacks '{missing[0]}'; it is no 3D Gaussian Splatting file")
         return np.stack([table[name].astype(np.float32) for name in wanted], -1)
 
-    n = len(table)
-    sh = np.zeros((n, terms, 3), np.float32)
+    n, kept = len(table), min(terms, 16)
+    if kept < terms:
+        report.warn(f"{path}: its colours are of degree 4; the terms beyond degree 3 were left out")
+    sh = np.zeros((n, kept, 3), np.float32)
     sh[:, 0] = columns("f_dc_0", "f_dc_1", "f_dc_2")
-    if rest:
-        sh[:, 1:] = columns(*(f"f_rest_{i}" for i in range(rest))).reshape(n, 3, terms - 1).transpose(0, 2, 1)
-    quats = columns("rot_0", "rot_1", "rot_2", "rot_3")
-    length = np.linalg.norm(quats, axis=1, keepdims=True)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        scales = np.exp(columns("scale_0", "scale_1", "scale_2"))
-        opacity = 1 / (1 + np.exp(-columns("opacity")[:, 0]))
-        parts = [columns("x", "y", "z"), quats / length, scales, opacity[:, None], sh.reshape(n, -1)]
-    good = np.logical_and.reduce([np.isfinite(part).all(1) for part in parts])
-    if not good.all():
-        report.warn(f"{path}: {int((~good).sum())} of {n} Gaussians are not finite and were left out")
-    means, quats, scales, opacity, _ = (part[good] for part in parts)
-    return Gaussians(as_planes(means), as_planes(quats), as_planes(scales), opacity[:, 0], as_planes(sh[good]))
+    for channel in range(3):
+        for term in range(1, kept):
+            sh[:, term, channel] = columns(f"f_rest_{channel * (terms - 1) + term - 1}")[:, 0]
+    return {
+        "means": columns("x", "y", "z"), "quats": columns("rot_0", "rot_1", "rot_2", "rot_3"),
+        "log_scales": columns("scale_0", "scale_1", "scale_2"), "logits": columns("opacity")[:, 0], "sh": sh,
+    }  # fmt: skip
 
 
-def _ply_table(path: str | os.PathLike[str]) -> np.ndarray:
+def ply_table(path: str | os.PathLike[str]) -> np.ndarray:
     """The vertex element of a binary little-endian .ply as a structured array. Raises BadFile."""
     try:
         with open(path, "rb") as f:

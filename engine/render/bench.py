@@ -113,10 +113,12 @@ def time_step(gaussians: Gaussians, camera: Camera, threads: int) -> tuple[float
     forward = _least(lambda: gradient.forward(gaussians, camera, threads=threads))
     backward = _least(lambda: gradient.backward(tape, v))
     parameters, loss = _parameters(gaussians), torch.as_tensor(v)
+    means, quats, log_scales, logits, sh = parameters
     adam = torch.optim.Adam(parameters, lr=1e-6, fused=True)
 
     def step() -> None:
-        (gradient.render(*parameters, camera, threads=threads).rgba * loss).sum().backward()
+        picture = gradient.render(means, quats, log_scales, logits, sh, camera, threads=threads)
+        (picture.rgba * loss).sum().backward()
         adam.step()
         adam.zero_grad()
 

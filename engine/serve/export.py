@@ -1,4 +1,4 @@
-"""A take for other programs: weights as CSV, vertices as PC2 or OBJ, Gaussians as PLY."""
+"""A take for other programs: weights as CSV, vertices as PC2 or OBJ, Gaussians as PLY or SPZ."""
 
 from __future__ import annotations
 
@@ -18,26 +18,31 @@ from engine.core.takefile import read_take
 from engine.core.units import to_blender
 from engine.head.replay import BLOCK, check_topology, take_vertices
 
+SPLATS = (".ply", ".spz")
+
 
 def export_take(
-    take_path: str | Path, out: str | Path, head_name: str = "default", frame: int = -1, report: Reporter = SILENT
-) -> str:
+    take_path: str | Path, out: str | Path, head_name: str = "default", frame: int = -1, report: Reporter = SILENT,
+    avatar_name: str = "default",
+) -> str:  # fmt: skip
     """Write a take as `out`'s suffix says; returns what was written. Raises BadInput for an unknown suffix.
 
     .csv: one row a frame, time and weights. .pc2: Blender axes, metres. .obj: a folder-less sequence name_0001.obj …
-    (or one frame). .ply: the default avatar's Gaussians at `frame` (0 if not given). .npz: flame_param.npz as VHAP and
-    GaussianAvatars read it, from a take on an imported FLAME head.
+    (or one frame). .ply, .spz: the avatar's Gaussians at `frame`, or of every frame as name_0001.ply …, which splat
+    viewers play. .npz: flame_param.npz as VHAP and GaussianAvatars read it, from a take on an imported FLAME head.
     """
     from engine.head.library import load_head
 
     take, target = read_take(take_path), Path(out)
-    writers = {".csv": _csv, ".pc2": _pc2, ".obj": _obj, ".ply": _ply, ".npz": _npz}
-    if target.suffix not in writers:
-        raise BadInput(f"cannot export '{target.suffix or target.name}'; there are: {', '.join(writers)}")
+    writers = {".csv": _csv, ".pc2": _pc2, ".obj": _obj, ".npz": _npz}
+    if target.suffix not in (*writers, *SPLATS):
+        raise BadInput(f"cannot export '{target.suffix or target.name}'; there are: {', '.join((*writers, *SPLATS))}")
     if not -1 <= frame < len(take):
         raise BadInput(f"frame {frame} is outside 0 to {len(take) - 1}")
     head = load_head(head_name)
     check_topology(take, head)
+    if target.suffix in SPLATS:
+        return _splats(take, head, target, frame, report, avatar_name)
     return writers[target.suffix](take, head, target, frame, report)
 
 
@@ -84,13 +89,24 @@ def _npz(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str
     return f"{out}: {len(take)} frames of FLAME {take.flame.version} (up to {error:.2f} mm from the take)"
 
 
-def _ply(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str:
+def _splats(take: Take, head: Head, out: Path, frame: int, report: Reporter, avatar_name: str) -> str:
     from engine.avatar.bind import bind
+    from engine.avatar.channels import coloured
     from engine.avatar.files import write_ply
     from engine.avatar.library import load_avatar
+    from engine.avatar.spz import write_spz
 
-    avatar = load_avatar("default", head)
-    points = take_vertices(take, head, np.array([max(frame, 0)]))[0]
-    gaussians = bind(avatar, head.triangles, points)
-    write_ply(out, gaussians)
-    return f"{out}: {len(gaussians)} Gaussians of frame {max(frame, 0)}"
+    avatar = load_avatar(avatar_name, head)
+    rows = np.arange(len(take)) if frame < 0 else np.array([frame])
+    weights = np.concatenate([take.arkit, take.extra], 1)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        for row, points in zip(block, take_vertices(take, head, block), strict=True):
+            report.step("frames", int(row), len(take))
+            gaussians = coloured(avatar, bind(avatar, head.triangles, points), weights[row])
+            target = out if frame >= 0 else out.with_name(f"{out.stem}_{row + 1:04d}{out.suffix}")
+            if out.suffix == ".spz":
+                write_spz(target, gaussians)
+            else:
+                write_ply(target, gaussians)
+    return f"{out}: {len(rows)} frame{'s' * (len(rows) > 1)} of {len(avatar)} Gaussians"

@@ -197,6 +197,20 @@ def avatar(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def avatar_import(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """{"source", "head", "out"} -> another program's avatar as ours: {"path", "head", "gaussians"}."""
+    from engine.serve.avatars import import_avatar
+
+    return import_avatar(request, reporter)
+
+
+def avatar_export(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """{"avatar", "head", "out", "mean"} -> our avatar for other programs: {"path", "gaussians"}."""
+    from engine.serve.avatars import export_avatar
+
+    return export_avatar(request, reporter)
+
+
 def transfer(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     """A mesh without shapes and picked points -> the default head's shapes on it."""
     from engine.serve.shapes import transfer_to_mesh
@@ -224,6 +238,8 @@ JOBS: dict[str, Job] = {
     "render": render,
     "sheet": sheet,
     "avatar": avatar,
+    "avatar_import": avatar_import,
+    "avatar_export": avatar_export,
     "transfer": transfer,
     "cues": cues,
 }

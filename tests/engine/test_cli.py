@@ -1,6 +1,7 @@
 """The command line on real files: what it writes agrees with the engine, and bad input is one line and exit code 1."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -82,6 +83,25 @@ def test_gaussians_of_a_frame_are_a_standard_ply(take_file, tmp_path):
     soliloquy("export", take_file, "--out", tmp_path / "g.ply", "--frame", 2)
     head = (tmp_path / "g.ply").read_bytes()[:2000].decode("ascii", "ignore")
     assert head.startswith("ply\nformat binary_little_endian 1.0") and "property float f_dc_0" in head
+
+
+def test_gaussians_of_a_take_are_a_sequence(take_file, tmp_path):
+    from test_avatar_files import avatar_of
+
+    from engine.avatar.files import read_ply, save_avatar
+    from engine.avatar.spz import read_spz
+
+    head, take = load_head(), read_take(take_file)
+    avatar = dataclasses.replace(avatar_of([3, 500]), head=head.name, topology_sha256=head.topology_sha256)
+    save_avatar(tmp_path / "a.npz", avatar)
+    for kind, read in (("ply", read_ply), ("spz", read_spz)):
+        soliloquy("export", take_file, "--out", tmp_path / f"g.{kind}", "--avatar", tmp_path / "a.npz")
+        files = sorted(tmp_path.glob(f"g_*.{kind}"))
+        assert len(files) == len(take) and files[0].name == f"g_0001.{kind}"
+        soliloquy("export", take_file, "--out", tmp_path / f"one.{kind}", "--avatar", tmp_path / "a.npz", "--frame", 9)
+        assert files[9].read_bytes() == (tmp_path / f"one.{kind}").read_bytes() and len(read(files[9])) == 2
+    soliloquy("avatar", "export", tmp_path / "n.spz", "--avatar", tmp_path / "a.npz")
+    assert len(read_spz(tmp_path / "n.spz")) == 2
 
 
 def test_a_film_and_a_sheet(take_file, voice, tmp_path):

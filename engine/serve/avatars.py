@@ -1,0 +1,57 @@
+"""Avatars from and for other programs, as jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from engine.core.errors import BadInput
+from engine.core.files import writable
+from engine.core.progress import SILENT, Reporter
+
+
+def import_avatar(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]:
+    """{"source": a folder or point_cloud.ply of GaussianAvatars, "head": the user's imported FLAME head, "out": .npz}
+    -> {"path", "head", "gaussians"}: the avatar, and the head with the person's shape, written beside it as
+    OUT_head.npz. Both move with takes made on that FLAME head. Raises BadInput, BadFile; then nothing is written."""
+    from engine.avatar.files import save_avatar
+    from engine.avatar.gaussian_avatars import read_gaussian_avatar
+    from engine.head.files import save_head
+    from engine.head.library import load_head
+    from engine.serve.jobs import needed
+
+    source, out = Path(needed(request, "source")), writable(needed(request, "out"))
+    if out.suffix != ".npz":
+        raise BadInput(f"an avatar is an .npz file, not '{out.name}'")
+    if source.suffix == ".spz":
+        raise BadInput(f"{source}: holds Gaussians in space, which do not move with a face; import a bound avatar")
+    avatar, head = read_gaussian_avatar(source, load_head(request.get("head", "default")), report)
+    shaped = out.with_name(f"{out.stem}_head.npz")
+    save_head(shaped, head)
+    save_avatar(out, avatar)
+    return {"path": str(out), "head": str(shaped), "gaussians": len(avatar)}
+
+
+def export_avatar(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]:
+    """{"avatar", "head", "out", "mean"} -> {"path", "gaussians"}. out: .ply or .spz (the neutral face's Gaussians in
+    space), or a folder in GaussianAvatars' layout, for avatars on an imported FLAME head; mean: that FLAME head
+    without the person's shape, where `head` has one. Raises BadInput, BadFile."""
+    from engine.avatar.bind import bind
+    from engine.avatar.files import write_ply
+    from engine.avatar.gaussian_avatars import write_gaussian_avatar
+    from engine.avatar.library import load_avatar
+    from engine.avatar.spz import write_spz
+    from engine.head.library import load_head
+    from engine.serve.jobs import needed
+
+    out = Path(needed(request, "out"))
+    head = load_head(request.get("head", "default"))
+    avatar = load_avatar(request.get("avatar", "default"), head)
+    writers = {".ply": write_ply, ".spz": write_spz}
+    if out.suffix in writers:
+        writers[out.suffix](out, bind(avatar, head.triangles, head.template))
+        return {"path": str(out), "gaussians": len(avatar)}
+    if out.suffix:
+        raise BadInput(f"cannot export '{out.suffix}'; there are .ply, .spz, or a folder for GaussianAvatars")
+    mean = load_head(request["mean"]) if request.get("mean") else None
+    return {"path": str(out), "gaussians": write_gaussian_avatar(out, avatar, head, mean, report)}
