@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from engine.core.anatomy import Head
+from engine.core.names import ARKIT, EXTRA_INDEX
 from engine.core.progress import SILENT, Reporter
 from engine.motion.nets.basis import CHANNELS, shape_rows
 from engine.motion.nets.desd import DESD, landmark_weights, reconstruction_loss
@@ -23,6 +24,7 @@ from engine.train.motion_loop import Plan, train
 BATCH = 16
 SCALE_MM = 5.0  # displacements are given to the network in units of this
 _UNSEEN_MM = 0.05  # a channel that moves no point of the surface further is not the network's to say (tongue, gaze)
+_BITE = len(ARKIT) + EXTRA_INDEX["lowerLipToTeeth"]
 SHOWN = 0.01  # a weight above this is seen
 _ROUNDS = 80  # of projected gradient: four times as many move no point by more than 0.1 mm, 0.03 mm on average
 
@@ -70,14 +72,21 @@ class Surface:
         """[b, 59] -> [b, n, 3] in units of SCALE_MM."""
         return (torch.from_numpy(weights.astype(np.float32)) @ self.rows).reshape(len(weights), -1, 3)
 
-    def weights(self, displacement: torch.Tensor) -> np.ndarray:
+    def weights(self, displacement: torch.Tensor, spoken: np.ndarray | None = None) -> np.ndarray:
         """The nearest weights in [0, 1] to displacements [b, n, 3]: ridge least squares with bounds, by projected
-        gradient with Nesterov's momentum. [b, 59]; zero for channels that the surface does not show."""
+        gradient with Nesterov's momentum. [b, 59]; zero for channels that the surface does not show.
+
+        spoken [b, 59]: weights of the talk; its lip on the teeth stays as it is, for a contact that other shapes make
+        up for is none.
+        """
+        least, most = torch.zeros(len(displacement), CHANNELS), self.most.expand(len(displacement), CHANNELS).clone()
+        if spoken is not None:
+            least[:, _BITE] = most[:, _BITE] = torch.from_numpy(spoken[:, _BITE].astype(np.float32))
         goal = displacement.flatten(1) @ self.rows.T
-        now = torch.minimum((displacement.flatten(1) @ self.back.T).clamp(min=0), self.most)
+        now = (displacement.flatten(1) @ self.back.T).clamp(least, most)
         ahead, pace = now, 1.0
         for _ in range(_ROUNDS):
-            after = torch.minimum((ahead - self.step * (ahead @ self.gram - goal)).clamp(min=0), self.most)
+            after = (ahead - self.step * (ahead @ self.gram - goal)).clamp(least, most)
             faster = 0.5 * (1 + (1 + 4 * pace * pace) ** 0.5)
             ahead, now, pace = after + (pace - 1) / faster * (after - now), after, faster
         out = now.numpy()

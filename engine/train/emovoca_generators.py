@@ -30,7 +30,7 @@ from engine.train.motion_loop import Plan, VertexLoss, draws, train
 BATCH, FRAMES = 8, 75  # crops longer than the decoder's memory
 PASSES = 3
 DEAF = 0.25  # share of clips heard by articulation alone: features of people sound unlike those of synthesised voices
-UNREST = 2.0  # weight of the second difference: what moves without need trembles there first
+SPEED, UNREST = 4.0, 4.0  # weights of the first and second difference: held vowels must stand still
 CONFIG: dict[str, Any] = {"width": 128, "heads": 4, "layers": 2}
 DENSE_BATCH = 16
 LOOKED_AT = 16  # held-out clips whose beginnings the log looks at
@@ -51,7 +51,7 @@ def fit_faceformer(
     """
     torch.manual_seed(plan.seed)
     net = EFaceFormer(pool.size, **(CONFIG if config is None else config))
-    loss = VertexLoss(head, basis, unrest=UNREST)
+    loss = VertexLoss(head, basis, SPEED, UNREST)
 
     def step_loss(step: int) -> Tensor:
         rng = draws(plan, step)

@@ -68,7 +68,7 @@ class Mixer:
         """`mix` with the features at hand; what the surface does not show (the tongue) stays as in `talk`."""
         size = torch.from_numpy(np.broadcast_to(np.asarray(level, np.float32), len(talk)).copy())[:, None]
         moved = self.displaced(self.scales.talk * heard, self.scales.feel * size * felt)
-        out = self.surface.weights(moved)
+        out = self.surface.weights(moved, talk)
         out[:, ~self.surface.seen] = talk[:, ~self.surface.seen]
         return out
 

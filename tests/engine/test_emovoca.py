@@ -115,14 +115,16 @@ def test_calibration_keeps_talk_and_feeling_as_large_as_they_were(head, mixer):
 
 def test_a_mix_says_what_the_talk_says_and_feels_what_is_felt(mixer):
     talk, feel = faces(2, 40)
-    talk[:, 52 + EXTRA_INDEX["tongueTipUp"]] = 0.7
+    tongue, bite = 52 + EXTRA_INDEX["tongueTipUp"], 52 + EXTRA_INDEX["lowerLipToTeeth"]
+    talk[:, tongue], talk[:, bite] = 0.7, np.linspace(0, 1, 40)
     mixer.scales = Scales(1.5, 1.5)
     both = mixer.mix(talk, feel)
     none = mixer.mix(talk, feel, 0.0)
     assert np.corrcoef(both[:, MOUTH].sum(1), talk[:, MOUTH].sum(1))[0, 1] > 0.7
     assert np.corrcoef(both[:, BROWS].sum(1), feel[:, BROWS].sum(1))[0, 1] > 0.7
     assert none[:, BROWS].mean() < 0.5 * both[:, BROWS].mean()
-    assert np.all(both[:, 52 + EXTRA_INDEX["tongueTipUp"]] == np.float32(0.7)), "no skin shows a tongue"
+    assert np.all(both[:, tongue] == np.float32(0.7)), "no skin shows a tongue"
+    assert np.array_equal(both[:, bite], talk[:, bite]), "a lip on the teeth is the talk's, whatever is felt"
 
 
 def test_the_set_holds_what_it_was_told_to_mix(clips, tmp_path):
