@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,7 @@ def train(
         for split in ("val", "test") if capture.views[split]
     }  # fmt: skip
     seen = capture.views["train"]
-    made = run.avatar(_facts(run, figures) | {"view_range_deg": _seen_from(seen)})
+    made = replace(run.avatar(_facts(run, figures)), view_range=_seen_from(seen))
     save_avatar(out, made)
     _preview(run, preview)
     state.unlink(missing_ok=True)
@@ -265,7 +265,13 @@ def _facts(run: Training, figures: Mapping[str, Any]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _seen_from(views: list[View]) -> list[float]:
-    """Azimuth and elevation limits of the training views, degrees."""
-    azimuths, elevations = ([getattr(v, name) for v in views] for name in ("azimuth", "elevation"))
-    return [round(float(x), 1) for x in (min(azimuths), max(azimuths), min(elevations), max(elevations))]
+def _seen_from(views: list[View]) -> tuple[float, float, float, float]:
+    """Azimuth and elevation limits of the training views, radians: where the avatar was made to be seen from.
+
+    Cameras that leave no gap of a quarter turn go all round.
+    """
+    azimuths = np.radians(np.sort([v.azimuth for v in views]))
+    elevations = np.radians([v.elevation for v in views])
+    gaps = np.diff(np.append(azimuths, azimuths[0] + 2 * np.pi))
+    low, high = (-np.pi, np.pi) if gaps.max() < np.pi / 2 else (azimuths[0], azimuths[-1])
+    return float(low), float(high), float(elevations.min()), float(elevations.max())
