@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from engine.core.control import ControlTrack
 from engine.core.errors import BadInput
 from engine.core.sound import Speech
+
+if TYPE_CHECKING:
+    from engine.assets.registry import Entry
 
 CONTROLS = ("labels", "intensity", "va", "prompt", "au")
 
@@ -92,7 +95,7 @@ def offered() -> list[dict[str, Any]]:
     """
     from engine.assets.registry import list_assets
 
-    supports = {entry.name: entry.supports for entry in list_assets("motion") if entry.path and entry.path.is_file()}
+    supports = {entry.name: _supports(entry) for entry in list_assets("motion") if entry.path and entry.path.is_file()}
     out = []
     for name in SYSTEMS:
         obeys = CONTROLS if name == "direct" else supports.get(name)
@@ -100,6 +103,19 @@ def offered() -> list[dict[str, Any]]:
             after = [control for control in CONTROLS if control not in obeys]
             out.append({"name": name, "about": ABOUT.get(name, ""), "obeys": list(obeys), "after": after})
     return out
+
+
+def _supports(entry: Entry) -> tuple[str, ...]:
+    """What an entry obeys: as registered, or for a file that somebody put there as its header says."""
+    from engine.core.errors import BadFile
+    from engine.motion.nets.file import header_of
+
+    if entry.supports or entry.path is None:
+        return entry.supports
+    try:
+        return tuple(header_of(entry.path).get("supports", ()))
+    except BadFile:  # using it says what is wrong; listing the others must not fail
+        return ()
 
 
 def get_system(name: str) -> MotionSystem:

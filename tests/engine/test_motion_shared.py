@@ -80,6 +80,22 @@ def test_a_system_is_named_or_named_with_a_checkpoint(tmp_path):
             get_system(name)
 
 
+def test_a_checkpoint_of_your_own_is_offered_with_what_it_obeys(tmp_path, monkeypatch):
+    from engine.motion import base
+
+    monkeypatch.setenv("SOLILOQUY_HOME", str(tmp_path))
+    monkeypatch.setitem(base.SYSTEMS, "mine", lambda path=None: None)
+    assert "mine" not in [row["name"] for row in base.offered()], "no checkpoint, no system"
+    own = tmp_path / "motion" / "mine.safetensors"
+    own.parent.mkdir()
+    file.write(own, file.Checkpoint({}, file.shared_basis(), {"system": "mine", "supports": ["labels"]}))
+    row = next(row for row in base.offered() if row["name"] == "mine")
+    assert row["obeys"] == ["labels"] and row["after"] == ["intensity", "va", "prompt", "au"]
+    own.write_bytes(b"broken")
+    row = next(row for row in base.offered() if row["name"] == "mine")
+    assert row["obeys"] == [], "a broken file is said to be so when it is used"
+
+
 def test_each_process_draws_its_own_batches(monkeypatch):
     plan = Plan(10, seed=3)
     first = draws(plan, 5).random(4)

@@ -69,7 +69,7 @@ def _shared(path: Path) -> Basis:
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
-    """Matrices in half precision, which loses nothing that counts; the basis by its digest where it is the shared one."""
+    """Matrices in half precision, which loses nothing that counts; a shared basis by its digest."""
     from safetensors.numpy import save_file
 
     tensors = {
@@ -103,14 +103,19 @@ def read(path: Path, system: str) -> Checkpoint:
     return Checkpoint(tensors, basis, header, sha256_of(path))
 
 
-def _load(path: Path, kind: str, what: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(tensors, header) of a file of this kind. Raises BadFile."""
+def header_of(path: Path) -> dict[str, Any]:
+    """The header of a motion system's checkpoint, without its weights. Raises BadFile."""
+    return _load(path, KIND, "checkpoint of a motion system", weights=False)[1]
+
+
+def _load(path: Path, kind: str, what: str, weights: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(tensors or none, header) of a file of this kind. Raises BadFile."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "numpy") as f:
             meta = f.metadata() or {}
-            raw = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a mapping)
+            raw = {name: f.get_tensor(name) for name in f.keys()} if weights else {}  # noqa: SIM118 (not a mapping)
         header = json.loads(meta["header"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise BadFile(path, f"is no {what} ({error})") from None
