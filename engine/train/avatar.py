@@ -44,6 +44,7 @@ REACH_M = 0.004  # how far a Gaussian may leave the place where it was seeded
 REACH_LOOSE_M = 0.06
 GEOMETRY_EVERY = 4  # steps between those that compare depth and normals
 PATIENCE = 3  # checks without a better one, after which training ends
+LOOKS = 16  # pictures of one such look, at most
 PREVIEWS = 4
 
 
@@ -94,12 +95,13 @@ class Training:
         view = self._turn()
         picture, posed = self.capture.picture(view, self.recipe.shrink), self.capture.poses[view.pose]
         gaussians = self.model.place(view.pose, posed, self.recipe.dynamic)
-        deep = self.recipe.geometry and picture.depth is not None and self.at % GEOMETRY_EVERY == 0
+        deep = self.recipe.geometry and picture.depth_steps is not None and self.at % GEOMETRY_EVERY == 0
         rgba, sums, tape = forward(gaussians, picture.camera, geometry=deep)
         loss, v = self._photometric(rgba, picture.values, rng.random(3).astype(np.float32))
         u = None
-        if deep and sums is not None and picture.depth is not None and picture.normal is not None:
-            more, u = geometric(rgba, sums, picture.depth, picture.normal, picture.camera.world_to_camera)
+        depth, normal = (picture.depth, picture.normal) if deep else (None, None)
+        if sums is not None and depth is not None and normal is not None:
+            more, u = geometric(rgba, sums, depth, normal)
             loss += more
         d = backward(tape, v, u)
         gradients = self.model.gradients(
@@ -132,7 +134,7 @@ class Training:
     def check(self) -> dict[str, Any]:
         """Look at held-out views (without any: at the training loss) and remember the best model."""
         split = "val" if self.capture.views["val"] else "train"
-        figures = measure(self.avatar({}), self.capture, split, self.recipe.shrink, self.recipe.dynamic)
+        figures = measure(self.avatar({}), self.capture, split, self.recipe.shrink, self.recipe.dynamic, most=LOOKS)
         score = figures["head_psnr"] if split == "val" else -self.loss
         self.history.append([self.at, figures["head_psnr"], figures["head_ssim"]])
         if score > self.best_score:

@@ -57,18 +57,33 @@ class Posed:
 
 @dataclass(frozen=True)
 class Picture:
-    """rgba [h, w, 4] uint8, premultiplied display values, of the camera's cut-out; depth [h, w] metres (0: unknown) and
-    normal [h, w, 3] of the world, or None."""
+    """rgba [h, w, 4] uint8, premultiplied display values, of the camera's cut-out; depth_steps [h, w] uint16 and
+    normal_steps [h, w, 3] int8 as files hold them, or None."""
 
     camera: Camera
     rgba: Array
-    depth: Array | None
-    normal: Array | None
+    depth_steps: Array | None
+    normal_steps: Array | None
 
     @property
     def values(self) -> Array:
         """[h, w, 4] float32 in [0, 1]."""
         return self.rgba.astype(np.float32) / 255
+
+    @property
+    def depth(self) -> Array | None:
+        """[h, w] float32 metres along the view axis, 0: unknown."""
+        return None if self.depth_steps is None else self.depth_steps.astype(np.float32) * np.float32(DEPTH_STEP_M)
+
+    @property
+    def normal(self) -> Array | None:
+        """[h, w, 3] float32 of the world."""
+        return None if self.normal_steps is None else self.normal_steps.astype(np.float32) / 127
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return sum(a.nbytes for a in (self.rgba, self.depth_steps, self.normal_steps) if a is not None)
 
 
 @dataclass
@@ -90,14 +105,10 @@ class Capture:
             return self._kept[key]
         made = _read_picture(view, shrink)
         self._kept[key] = made
-        self._bytes += _size(made)
+        self._bytes += made.nbytes
         while self._bytes > CACHE_BYTES and len(self._kept) > 1:
-            self._bytes -= _size(self._kept.popitem(last=False)[1])
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return made
-
-
-def _size(picture: Picture) -> int:
-    return sum(a.nbytes for a in (picture.rgba, picture.depth, picture.normal) if a is not None)
 
 
 def read_capture(folder: str | Path, head: Head) -> Capture:
@@ -235,12 +246,13 @@ def _read_picture(view: View, shrink: int) -> Picture:
     rgba = _premultiplied(view)
     if rgba.shape[:2] != (view.camera.height, view.camera.width):
         raise BadFile(view.picture, f"is {rgba.shape[1]} x {rgba.shape[0]} pixels, its camera says otherwise")
-    camera, depth, normal = view.camera, None, None
+    camera = view.camera
+    depth: Array | None = None
+    normal: Array | None = None
     if view.geometry is not None:
         raw = _load(view.geometry)
         if {"depth", "normal"} <= set(raw) and raw["depth"].shape == rgba.shape[:2]:
-            depth = raw["depth"].astype(np.float32) * DEPTH_STEP_M
-            normal = raw["normal"].astype(np.float32) / 127
+            depth, normal = raw["depth"].astype(np.uint16), raw["normal"].astype(np.int8)
     if shrink > 1:
         rgba, camera = _averaged(rgba, shrink), _smaller(camera, shrink)
         half = shrink // 2

@@ -63,9 +63,7 @@ def _over(rgba: Array, channel: int, background: float) -> Array:
     return np.ascontiguousarray(rgba[..., channel] + (1 - rgba[..., 3]) * np.float32(background))
 
 
-def geometric(
-    rgba: Array, sums: Array, depth: Array, normal: Array, world_to_camera: Array
-) -> tuple[float, Array]:  # fmt: skip
+def geometric(rgba: Array, sums: Array, depth: Array, normal: Array) -> tuple[float, Array]:
     """(loss, gradient [h, w, 4]) of sums [h, w, 4] (weight times depth, weight times normal) against depth [h, w]
     metres (0: unknown) and normal [h, w, 3] in the world. Alpha is taken as it is: the photometric loss shapes it."""
     alpha = rgba[..., 3]

@@ -89,11 +89,16 @@ def compare(capture: Capture, view: View, picture: Picture, rgba: Array) -> dict
 
 def measure(
     avatar: Avatar, capture: Capture, split: str = "test", shrink: int = 1, dynamic: bool = True,
-    report: Reporter = SILENT,
+    report: Reporter = SILENT, most: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Means over a split's pictures, and by sector of azimuth: {"pictures", "head_psnr", ..., "sectors": {...}}."""
+    """Means over a split's pictures, and by sector of azimuth: {"pictures", "head_psnr", ..., "sectors": {...}}.
+
+    most: look at no more than so many, evenly (0: all).
+    """
     rows = []
     views = capture.views[split]
+    if 0 < most < len(views):
+        views = [views[int(i)] for i in np.linspace(0, len(views) - 1, most)]
     for i, view in enumerate(views):
         report.step("measure", i, len(views))
         picture = capture.picture(view, shrink)

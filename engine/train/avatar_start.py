@@ -126,8 +126,8 @@ def _look(avatar: Avatar, capture: Capture, view: View, shrink: int, total: Arra
     if avatar.free is not None:
         facing[avatar.free.rows] = FACING + 0.1  # they have no side
     rows = np.flatnonzero((facing > FACING) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height))
-    if picture.depth is not None:
-        rows = rows[np.abs(picture.depth[y[rows], x[rows]] - depth[rows]) < NEAR_M]
+    if (there := picture.depth) is not None:
+        rows = rows[np.abs(there[y[rows], x[rows]] - depth[rows]) < NEAR_M]
     rgba = picture.rgba[y[rows], x[rows]].astype(np.float64) / 255
     solid = rgba[:, 3] > 0.9
     rows, rgba = rows[solid], rgba[solid]

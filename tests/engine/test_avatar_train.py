@@ -93,7 +93,7 @@ def test_geometry_pulls_surfaces_to_the_captures():
     sums[..., 0] = 0.97 * (1 + rng.uniform(-0.006, 0.006, (6, 6)))
     depth = np.ones((6, 6), np.float32)
     depth[0, 0] = 0  # unknown
-    _, gradient = geometric(rgba, sums, depth, normal, np.eye(4))
+    _, gradient = geometric(rgba, sums, depth, normal)
     assert not gradient[0, 0].any() and gradient[1:].any()
     for _ in range(20):
         at = (int(rng.integers(1, 6)), int(rng.integers(0, 6)), int(rng.integers(0, 4)))
@@ -101,7 +101,7 @@ def test_geometry_pulls_surfaces_to_the_captures():
         for sign in (1, -1):
             other = sums.copy()
             other[at] += sign * 1e-6
-            moved.append(geometric(rgba, other, depth, normal, np.eye(4))[0])
+            moved.append(geometric(rgba, other, depth, normal)[0])
         assert abs((moved[0] - moved[1]) / 2e-6 - gradient[at]) < 1e-4 * np.abs(gradient).max() + 1e-7
 
 
