@@ -177,11 +177,11 @@ def _held(poses: int, first: int, views: int, samples: int) -> list[Shot]:
 def _interleaved(rounds: list[list[Shot]], val: list[Shot], test: list[Shot]) -> list[Shot]:
     """Validation pictures in the first round, test pictures over the first three: early, and never all at once."""
     out: list[Shot] = []
-    share = [val, *np.array_split(np.arange(len(test)), 3)]
+    parts = np.array_split(np.arange(len(test)), max(1, min(3, len(rounds))))
     for k, row in enumerate(rounds):
         extra: list[Shot] = list(val) if k == 0 else []
-        if k < 3:
-            extra += [test[int(i)] for i in share[1 + k]]
+        if k < len(parts):
+            extra += [test[int(i)] for i in parts[k]]
         step = max(1, len(row) // max(1, len(extra)))
         for i, shot in enumerate(row):
             out.append(shot)

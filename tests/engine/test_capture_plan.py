@@ -61,6 +61,14 @@ def test_every_beginning_is_a_capture(bundled):
     assert max(first_tests) < 0.5 * len(shots) and max(i for i, s in enumerate(shots) if s.split == "val") < 90
 
 
+@pytest.mark.parametrize("each", [0, 1, 2, 5])
+def test_no_picture_gets_lost_in_short_plans(each):
+    train, test = table()
+    shots = plan(train, test, load_head().template, 64, each=each, tests=10).shots
+    count = {split: sum(s.split == split for s in shots) for split in ("train", "val", "test")}
+    assert count == {"train": 30 + each * (len(train) - 1), "val": 12, "test": 10}
+
+
 def test_views_are_apart_from_each_other():
     assert [v.azimuth for v in dome()] == pytest.approx(np.linspace(-90, 90, 11)) and len(dome()) == 11
     seen = ring()
