@@ -7,12 +7,14 @@ evaluated mesh), geometry/ (depth and normal) and poses.npz (shapes, units, emot
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +116,12 @@ def run(
         raise BadFile(folder, f"holds no {PLAN}; plan the capture first")
     words = [*(["--frames", frames] if frames else []), *(["--threads", str(threads)] if threads else [])]
     seconds: list[float] = []
-    for message in _messages(_command(folder, blender, words), report):
-        if message.get("kind") == "error":
-            raise BadInput(f"the capture stopped: {message['text']}")
-        if message.get("kind") == "done":
+    with contextlib.closing(_messages(_command(folder, blender, words), report)) as messages:
+        for message in messages:
+            if message.get("kind") == "error":
+                raise BadInput(f"the capture stopped: {message['text']}")
+            if message.get("kind") != "done":
+                continue
             seconds.append(float(message["seconds"]))
             report.step("pictures", message["done"], message["todo"])
             if len(seconds) == TIMED and say is not None:
@@ -135,9 +139,10 @@ def measure(folder: Path, scene: Path, mesh: str = "", blender: str = "", report
     if not scene.is_file():
         raise BadFile(scene, "no such .blend file")
     words = ["--measure", str(scene.resolve()), *(["--mesh", mesh] if mesh else [])]
-    for message in _messages(_command(folder, blender, words), report):
-        if message.get("kind") == "error":
-            raise BadInput(f"{scene.name}: {message['text']}")
+    with contextlib.closing(_messages(_command(folder, blender, words), report)) as messages:
+        for message in messages:
+            if message.get("kind") == "error":
+                raise BadInput(f"{scene.name}: {message['text']}")
     return np.load(folder / "stage" / "points.npy", allow_pickle=False)
 
 
@@ -146,14 +151,13 @@ def _command(folder: Path, blender: str, words: Sequence[str]) -> list[str]:
     return [*(program if blender else [sys.executable, str(SCRIPT)]), str(folder), *words]
 
 
-def _messages(command: list[str], report: Reporter) -> Iterator[dict[str, Any]]:
+def _messages(command: list[str], report: Reporter) -> Generator[dict[str, Any], None, None]:
     """What the Blender process says; ends it when the person asked to stop. Raises Missing, BadInput."""
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
     except OSError as error:
         raise Missing(f"Blender does not start ({error}); give a program with --blender") from None
     tail: list[str] = []
-    import threading
 
     def drain() -> None:
         assert process.stderr is not None

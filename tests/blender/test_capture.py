@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 
 import in_blender
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import synthetic_head
 from PIL import Image
 
-from engine.core.errors import BadInput
+from engine.core.errors import BadInput, Cancelled
 from engine.core.names import ARKIT, EXTRA
+from engine.core.progress import Reporter
 from engine.studio import capture
 from engine.studio.capture_plan import file_name, plan
 from engine.studio.poses import make
@@ -92,6 +94,30 @@ def test_pictures_meshes_and_cameras_agree(done):
     assert dict(zip(weights["expr_names"], weights["expr"][0], strict=True))["jawOpen"] == 1.0
     assert {s.split for s in made.shots} == {"train", "val"} and (folder / "transforms_val.json").is_file()
     assert file_name(made.shots[0]) == "00000_00" or made.shots[0].view
+
+
+class _StopAfterOne(Reporter):
+    """Asks to stop once a picture is there."""
+
+    def __init__(self):
+        super().__init__(lambda *_: None, lambda: self.seen)
+        self.seen = False
+
+    def step(self, stage, done, total):
+        self.seen = True
+        super().step(stage, done, total)
+
+
+def test_a_cancel_ends_blender_and_keeps_what_is_done(tmp_path):
+    folder = tmp_path / "set"
+    made, _ = _prepared(folder)
+    with pytest.raises(Cancelled):
+        capture.run(folder, threads=1, report=_StopAfterOne())
+    running = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout.split()
+    assert not running, "Blender has ended"
+    count = len(list((folder / "images").glob("*.png")))
+    assert 1 <= count < len(made.shots)
+    assert capture.index(folder)["pictures"] == count
 
 
 def test_bad_plans_are_one_sentence(tmp_path):
