@@ -19,7 +19,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine.audio.read import read_audio
-from engine.core.names import ARTICULATION_INDEX
 from engine.measure.lipsync import Reference, Track, closed_of_channel, read_manifest
 from engine.measure.lipsync_score import Tally, _count_closures, scored_grid, sum_of
 from engine.speech import decode, events, prosody
@@ -29,12 +28,15 @@ from engine.speech.encode import Heard, load_encoder
 MODULE = {
     "ANCHOR": (0.2, 0.33, 0.45),
     "ONSET": (0.04, 0.07, 0.15, 0.3),
-    "GAP_AHEAD_S": (0.0, 0.05, 0.08),
+    "GAP_AHEAD_S": (0.0, 0.04, 0.08),
     "DOUBT": ((0.1, 0.9), (0.3, 0.97), (0.5, 0.99)),
     "BITE_GAIN": (1.0, 2.0, 3.0),
     "CALIBRATE_S": (1.5, 3.0, 10.0),
 }
-RULE = {"per_second": (1.2, 1.3, 1.4, 1.5, 1.6), "early": (0.01, 0.02, 0.03), "trust": (0.4, 0.5, 0.65)}
+RULE = {
+    "per_second": (1.2, 1.3, 1.4, 1.45, 1.5, 1.6), "early": (0.01, 0.02, 0.03), "trust": (0.4, 0.5, 0.65),
+    "ramp": (0.02, 0.025, 0.03, 0.04), "shortest": (0.025, 0.03, 0.035), "longest": (0.04, 0.045, 0.05),
+}  # fmt: skip
 MOST_FALSE, MOST_EVENTS = 0.04, 0.6
 Constants = dict[str, object]
 
@@ -52,8 +54,10 @@ def put(constants: Constants) -> None:
 def closures_of(clips: list[tuple[Reference, Heard, np.ndarray]]) -> Tally:
     tallies = []
     for reference, heard, energy in clips:
-        closed = decode.articulate(heard, energy)[:, ARTICULATION_INDEX["lip_close"]]
-        times = np.arange(len(closed)) / 50.0
+        voice = decode.believed(heard.events["voice"] * np.repeat(energy > decode.QUIET, 2), heard.phones)
+        shut, _ = decode.contacts(heard, voice, decode.open_gate(voice))
+        times = np.arange(len(energy)) / 50.0
+        closed = events.curve(shut, times, events.CLOSURE.ramp)
         tally = Tally()
         grid, speech = scored_grid(reference)
         tally.speech_s = float(speech.sum()) / 200

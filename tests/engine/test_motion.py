@@ -16,7 +16,7 @@ from engine.head.fixes import LIP_SOFT_M
 from engine.head.library import load_head
 from engine.head.lips import labiodental_gap, lip_gap
 from engine.motion.base import get_system
-from engine.motion.contacts import SEALED_M, lip_model, middle_pairs, seal
+from engine.motion.contacts import SEALED_M, about_to_speak, lip_model, middle_pairs, seal
 from engine.motion.direct import mouth
 from engine.motion.layers import blink_times, make_layers
 from engine.motion.perform import perform, run_system
@@ -245,3 +245,12 @@ def test_the_lower_lip_touches_the_teeth_in_f_and_v(head, label):
     pose[:, 6:9] = 0
     bite = labiodental_gap(head, vertices(head, take.arkit, take.extra, pose)) * 1000
     assert bite[60:66].max() < 2.0 and np.median(np.delete(bite, range(58, 68))) > 5, label
+
+
+def test_lips_stay_parted_until_a_phrase_has_died_away_and_then_meet():
+    times = np.arange(0, 3, 1 / 60)
+    parted = about_to_speak(times, ((times >= 1) & (times < 2)).astype(float))
+    at = lambda second: float(np.interp(second, times, parted))  # noqa: E731
+    assert at(2.15) > 0.95, "the last n of a phrase is not an m"
+    assert at(2.35) == 0 and at(0.75) == 0, "in silence the lips rest"
+    assert at(0.95) > 0.95, "they part before the first sound"
