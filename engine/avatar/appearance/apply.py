@@ -1,0 +1,89 @@
+"""Per-vertex changes -> the Gaussians' own parameters, in the frames of their triangles; numpy, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine.avatar.appearance import kernels
+from engine.avatar.appearance.anchors import Anchors
+from engine.avatar.attach import multiply, rotate
+from engine.avatar.layout import as_planes
+from engine.core.splats import Avatar
+
+Array = np.ndarray
+
+_ORDER = ("means", "turns", "log_scales", "logits", "sh")
+OPACITY = (1e-4, 1 - 1e-4)
+
+
+def to_gaussians(anchors: Anchors, change: Mapping[str, Array]) -> dict[str, Array]:
+    """Changes per vertex [q, k] (base.PARTS) -> changes of the parameters of anchors.rows, float32: "means" [m, 3] in
+    units of the triangle, "quats" [m, 3], rotation vectors in the triangle's axes, the others as they are."""
+    names = [name for name in _ORDER if name in change]
+    if not names:
+        return {}
+    values = [np.asarray(change[name], np.float32).reshape(len(anchors), -1) for name in names]
+    joined = np.ascontiguousarray(np.concatenate(values, 1))
+    found = np.empty((len(anchors.rows), joined.shape[1]), np.float32)
+    kernels.gather(anchors.corners, anchors.shares, joined, found)
+    edges = np.cumsum([value.shape[1] for value in values])[:-1]
+    out = dict(zip(names, np.split(found, edges, 1), strict=True))
+    back = anchors.frames[:, 4:] * np.array([1, -1, -1, -1], np.float32)
+    if "means" in out:
+        out["means"] = rotate(back, out["means"]) / anchors.frames[:, 3:4]
+    if "turns" in out:
+        out["turns"] = rotate(back, out["turns"])
+    return out
+
+
+def from_gaussians(anchors: Anchors, gradient: Mapping[str, Array]) -> dict[str, Array]:
+    """The way back: gradients of `to_gaussians`' results -> of the changes per vertex."""
+    values = {}
+    for name, value in gradient.items():
+        here = np.asarray(value, np.float32).reshape(len(anchors.rows), -1)
+        if name in ("means", "turns"):
+            here = rotate(anchors.frames[:, 4:], here)
+            here = here / anchors.frames[:, 3:4] if name == "means" else here
+        values[name] = np.zeros((len(anchors), here.shape[1]), np.float32)
+        kernels.scatter(anchors.corners, anchors.shares, np.ascontiguousarray(here, np.float32), values[name])
+    return values
+
+
+def turned(quats: Array, turns: Array) -> Array:
+    """Quaternions [m, 4] turned by rotation vectors [m, 3] in the axes outside of them."""
+    angle = np.linalg.norm(turns, axis=1, keepdims=True)
+    half = 0.5 * angle
+    axis = turns * np.where(angle > 1e-6, np.sin(half) / np.maximum(angle, 1e-12), 0.5)
+    return multiply(np.concatenate([np.cos(half), axis], 1), quats)
+
+
+def changed(avatar: Avatar, anchors: Anchors, change: Mapping[str, Array]) -> Avatar:
+    """The avatar with a net's changes (per vertex, numpy) on it; the same object where there are none."""
+    found = to_gaussians(anchors, change)
+    if not found:
+        return avatar
+    rows = anchors.rows
+    new: dict[str, Any] = {}
+    for name, field in (("means", "local_means"), ("log_scales", "log_scales")):
+        if name in found:
+            values = as_planes(np.array(getattr(avatar, field)))
+            values[rows] += found[name]
+            new[field] = values
+    if "turns" in found:
+        quats = as_planes(np.array(avatar.local_quats))
+        quats[rows] = turned(quats[rows], found["turns"])
+        new["local_quats"] = quats
+    if "logits" in found:
+        opacity = np.array(avatar.opacity, np.float32)
+        inside = np.clip(opacity[rows], *OPACITY)
+        opacity[rows] = inside / (inside + (1 - inside) * np.exp(-found["logits"][:, 0]))
+        new["opacity"] = opacity
+    if "sh" in found:
+        sh = as_planes(np.array(avatar.sh))
+        sh[rows] += found["sh"].reshape(len(rows), -1, 3)
+        new["sh"] = sh
+    return replace(avatar, **new)
