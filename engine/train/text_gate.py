@@ -1,10 +1,10 @@
 """Recipe: fit the gate "does this ask for a face?" of a trained net, and write it into the checkpoint's header.
 
-    python -m engine.train.text_gate CHECKPOINT.safetensors --sentences HELD.json [--encoder minilm]
+    python -m engine.train.text_gate CHECKPOINT.safetensors --by HELD.safetensors [--small HELD_SMALL.safetensors]
 
-HELD.json: {"asks": [...], "nothing": [...]}, texts that the net was not trained on. The threshold is the smallest that
-accepts at most --accept of the held-out "nothing". The encoder's head wants 0.8 %: it has read sentences of their kind
-and is surer of them than of a stranger's (the bar on the measuring set is 5 %).
+HELD: a net of the same recipe, trained `--without topic`: it judges the corpus' situations and plain sentences of that
+split, which it has not read, and the checkpoint takes over its weights and threshold. The threshold is the smallest
+that accepts at most --accept of the held-out "nothing". No measuring set is looked at.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from engine.controls.text.decide import gate_features
 from engine.controls.text.net import INTERFACE, load_small
 from engine.core.errors import BadInput
 from engine.core.files import read_json, replacing
+from engine.train.text_corpus import load
 
 ACCEPT = 0.04
 
@@ -67,8 +68,18 @@ def rewrite(file: Path, **changes: Any) -> None:
         save_file(arrays, part, metadata={"config": json.dumps(config | changes)})
 
 
-def features_of(file: Path, texts: list[str], encoder: str) -> np.ndarray:
-    """[n, 4] gate features of texts under a small net, or an encoder's head weighed with the bundled small net."""
+def held_out() -> dict[str, list[str]]:
+    """Texts of the corpus' split "topic": {"asks": situations, "nothing": plain sentences}."""
+    entries = [e for e in load(("situation", "nothing")) if e.split == "topic"]
+    return {
+        "asks": [e.text for e in entries if e.kind == "situation"],
+        "nothing": [e.text for e in entries if e.kind == "nothing"],
+    }
+
+
+def features_of(file: Path, texts: list[str], encoder: str, small_file: Path | None = None) -> np.ndarray:
+    """[n, 4] gate features of texts under a small net, or an encoder's head weighed with a small net (None: the
+    bundled one)."""
     from safetensors import safe_open
 
     with safe_open(str(file), "np") as f:
@@ -84,7 +95,8 @@ def features_of(file: Path, texts: list[str], encoder: str) -> np.ndarray:
     classes, _ = EncoderHead(file, folder_of(encoder)).predict(texts)
     if classes is None:
         raise BadInput(f"{file} has no classes, so it has no gate")
-    opinions = [small_net()(t) for t in texts]
+    beside = load_small(small_file) if small_file else small_net()
+    opinions = [beside(t) for t in texts]
     mixed = [(1 - SMALL_SHARE) * c + SMALL_SHARE * o.classes for c, o in zip(classes, opinions, strict=True)]
     return np.array([gate_features(c, o.known) for c, o in zip(mixed, opinions, strict=True)])
 
@@ -93,14 +105,16 @@ def main() -> None:
     """The command line of the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--sentences", type=Path, required=True)
+    parser.add_argument("--by", type=Path, help="the net that judges: trained without the held-out sentences")
+    parser.add_argument("--small", type=Path, help="the small net beside an encoder, trained without them too")
+    parser.add_argument("--sentences", type=Path, help='{"asks": [...], "nothing": [...]} of your own')
     parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--accept", type=float, default=ACCEPT, help="share of held-out nothing that may pass")
     a = parser.parse_args()
-    held = read_json(a.sentences)
+    held = read_json(a.sentences) if a.sentences else held_out()
     texts = [*held["asks"], *held["nothing"]]
     asks = np.array([1.0] * len(held["asks"]) + [0.0] * len(held["nothing"]))
-    gate = gate_of(features_of(a.checkpoint, texts, a.encoder), asks, a.accept)
+    gate = gate_of(features_of(a.by or a.checkpoint, texts, a.encoder, a.small), asks, a.accept)
     rewrite(a.checkpoint, gate={k: gate[k] for k in ("weights", "threshold")}, gate_held_out=gate["held_out"])
     print(json.dumps(gate))
 

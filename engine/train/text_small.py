@@ -103,10 +103,10 @@ def batch_of(
 
 
 def reading(
-    entries: list[Entry], net: WordNet, rng: random.Random, examples: int = 9_000, glosses: int = 1_000
+    entries: list[Entry], net: WordNet, rng: random.Random, examples: int = 6_000, glosses: int = 500
 ) -> list[str]:
     """Sentences for the teacher to judge: no labels of ours."""
-    made = [t for e in entries for _ in range(4 if e.kind == "situation" else 1) if (t := exchanged(e.text, net, rng))]
+    made = [t for e in entries for _ in range(2 if e.kind == "situation" else 1) if (t := exchanged(e.text, net, rng))]
     carriers = ("{}", "there is {}", "she thinks of {}", "he sees {}", "suddenly, {}", "{} again", "the {}", "my {}")
     made += [rng.choice(carriers).format(a) for a, _ in associations()]
     own = [e.text for e in entries if e.kind == "situation"]
@@ -126,6 +126,30 @@ def initial(words: list[str], teacher: EncoderHead) -> np.ndarray:
     values, axes = np.linalg.eigh(x.T @ x)
     y = x @ axes[:, np.argsort(values)[::-1][:DIM]]
     return (y / np.linalg.norm(y, axis=1).mean()).astype(np.float32)
+
+
+def resumed(start: Path, texts: list[str], teacher: EncoderHead, seed: int = 0) -> tuple[TorchSmall, list[str]]:
+    """(the net of a checkpoint, with vectors for words of `texts` that it lacks; all its words). A new word's vector is
+    the encoder's, by the linear map that fits the known words' vectors best."""
+    from engine.controls.text.net import load_small
+
+    old = load_small(start)
+    known = list(old.index)
+    fresh = sorted({w for t in texts for w in split(t)} - set(known))
+    model = TorchSmall(len(known) + len(fresh), len(old.families))
+    sample = random.Random(seed).sample(range(len(known)), min(3000, len(known)))
+    x = teacher.encoder.features([*(known[i] for i in sample), *fresh], 256)
+    x = np.concatenate([x, np.ones((len(x), 1), np.float32)], 1)
+    a, b = x[: len(sample)], old.vectors[sample]
+    fit = np.linalg.solve(a.T @ a + 0.1 * np.eye(a.shape[1]), a.T @ b)
+    state = {f"{name}.{k}": old.arrays[f"{name}.{k}"] for name in ("conv", "family", "au") for k in ("weight", "bias")}
+    marks = np.concatenate([[0.0], old.arrays["weight"], np.zeros(len(fresh))])
+    state |= {
+        "vectors.weight": np.concatenate([np.zeros((1, DIM)), old.vectors, x[len(sample) :] @ fit]),
+        "weight.weight": marks[:, None], "ngrams.weight": old.ngrams, "unknown": old.arrays["unknown"],
+    }  # fmt: skip
+    model.load_state_dict({k: torch.from_numpy(np.asarray(v, np.float32)) for k, v in state.items()})
+    return model, [*known, *fresh]
 
 
 def rows_of(
@@ -151,16 +175,18 @@ def rows_of(
 
 def train(
     teacher: EncoderHead, net: WordNet, epochs: int = 10, seed: int = 0, without: tuple[str, ...] = (),
-    cache: Path | None = None, log: Any = print,
+    cache: Path | None = None, start_from: Path | None = None, examples: int = 6_000, log: Any = print,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], list[dict[str, float]]]:  # fmt: skip
-    """(arrays, configuration, log). cache: .npz where the teacher's opinions are kept between runs."""
+    """(arrays, configuration, log). cache: .npz where the teacher's opinions are kept between runs. start_from: a
+    checkpoint to go on from, at half the rate. examples: WordNet's sentences that the teacher judges."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = random.Random(seed)
     entries = load(without=without)
-    judged = reading(entries, net, random.Random(1))
+    judged = reading(entries, net, random.Random(1), examples, examples // 12)
     phrases = lexicon_items(without)
-    words = vocabulary([*judged[:0], *(e.text for e in entries), *(w for w, _ in (*phrases, *associations()))], net)
+    own = [*(e.text for e in entries), *(w for w, _ in (*phrases, *associations()))]
+    words = vocabulary(own, net)
     if cache and cache.exists():
         kept = np.load(cache, allow_pickle=False)
         p, q, start = kept["p"], kept["q"], kept["start"]
@@ -168,15 +194,20 @@ def train(
     else:
         parts = [teacher.predict(judged[i : i + 8192]) for i in range(0, len(judged), 8192)]
         p, q = (np.concatenate([x[k] for x in parts]).astype(np.float32) for k in (0, 1))  # type: ignore[misc]
-        start = initial(words, teacher)
+        start = np.zeros(0, np.float32) if start_from else initial(words, teacher)
         if cache:
             np.savez(cache, p=p, q=q, start=start, judged=np.array(judged), words=np.array(words))
     p = p ** (1 / HEAT)
     p /= p.sum(1, keepdims=True)
+    rate = RATE
+    if start_from:
+        rate = RATE / 2
+        model, words = resumed(start_from, own, teacher, seed)
+    else:
+        model = TorchSmall(len(words), p.shape[1])
+        with torch.no_grad():
+            model.vectors.weight[1:] = torch.from_numpy(start)
     index = {w: i for i, w in enumerate(words)}
-    model = TorchSmall(len(words), p.shape[1])
-    with torch.no_grad():
-        model.vectors.weight[1:] = torch.from_numpy(start)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-4)
     history: list[dict[str, float]] = []
     total = epochs * (-(-len(rows_of(entries, judged, p, q, net, rng, phrases)) // BATCH))
@@ -184,14 +215,15 @@ def train(
     for epoch in range(epochs):
         rows = rows_of(entries, judged, p, q, net, rng, phrases)
         rows += [r for r in rows if r[3] == 1.0] * 3  # our own labels are few
-        rng.shuffle(rows)
+        rows.sort(key=lambda r: len(r[0]) // 16 + rng.random())  # lines of a length share a batch: less padding
+        batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+        rng.shuffle(batches)
         model.train()
         sums = 0.0
-        for i in range(0, len(rows), BATCH):
-            part = rows[i : i + BATCH]
+        for part in batches:
             step += 1
             for g in optimiser.param_groups:
-                g["lr"] = RATE * max(0.02, 1 - step / (total * 1.15))
+                g["lr"] = rate * max(0.02, 1 - step / (total * 1.15))
             family, au = model(*batch_of([r[0] for r in part], index, rng))
             y, a = (torch.from_numpy(np.stack([r[k] for r in part])) for k in (1, 2))
             w = torch.tensor([r[3] for r in part])
@@ -203,7 +235,7 @@ def train(
             nn.utils.clip_grad_norm_(model.parameters(), 2.0)
             optimiser.step()
             sums += loss.item()
-        history.append({"epoch": epoch, "loss": sums / (i // BATCH + 1), "seconds": time.perf_counter() - began})
+        history.append({"epoch": epoch, "loss": sums / len(batches), "seconds": time.perf_counter() - began})
         log(json.dumps(history[-1]), flush=True)
     config = {
         "interface": INTERFACE,
@@ -250,10 +282,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--without", nargs="*", default=[])
+    parser.add_argument("--start", type=Path, help="a checkpoint of this recipe to go on from")
+    parser.add_argument("--examples", type=int, default=6_000, help="WordNet's sentences for the teacher to judge")
     a = parser.parse_args()
     teacher = EncoderHead(a.teacher, folder_of(a.encoder))
     net = read_wordnet(a.wordnet)
-    save(a.out, *train(teacher, net, a.epochs, a.seed, tuple(a.without), a.cache))
+    save(a.out, *train(teacher, net, a.epochs, a.seed, tuple(a.without), a.cache, a.start, a.examples))
 
 
 if __name__ == "__main__":
