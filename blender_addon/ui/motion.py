@@ -10,7 +10,8 @@ from ..convert.systems import title, told
 from ..ops import motion
 from .panels import _Section
 
-LINE = 34  # letters of a label in a side panel of Blender's own width
+LETTER_PX, MARGIN_PX = 6.8, 34  # of Blender's interface font and of a sub-panel, at scale 1
+LINE = 24  # letters that a side panel of Blender's own width holds
 
 
 class SOLILOQUY_MT_motion(bpy.types.Menu):
@@ -46,22 +47,25 @@ class SOLILOQUY_PT_engine(_Section, bpy.types.Panel):
         if known is None:
             named = motion.systems()
             words = "This engine has no such system" if named else "Its engine has not said yet what it obeys"
-            _say(column, words, "ERROR" if named else "INFO")
+            _say(context, column, words, "ERROR" if named else "INFO")
             if not named:
                 layout.operator("soliloquy.list_motion", icon="FILE_REFRESH")
         else:
-            _say(column, known.about)
+            _say(context, column, known.about)
             if known.after:
-                _say(column, f"Obeys {told(known.obeys)}", "CHECKMARK")
-                _say(column, f"Laid over it afterwards: {told(known.after)}", "INFO")
+                _say(context, column, f"Obeys {told(known.obeys)}", "CHECKMARK")
+                _say(context, column, f"Laid over it afterwards: {told(known.after)}", "INFO")
         layout.use_property_split, layout.use_property_decorate = True, False
         layout.prop(settings, "speech")
 
 
-def _say(column: bpy.types.UILayout, words: str, icon: str = "BLANK1") -> None:
-    """Words over as many lines as a narrow panel needs."""
-    for i, line in enumerate(textwrap.wrap(words, LINE)):
-        column.label(text=line, icon="BLANK1" if i else icon)
+def _say(context: bpy.types.Context, column: bpy.types.UILayout, words: str, icon: str = "NONE") -> None:
+    """Words over as many lines as the panel's width needs; an icon stands before the first."""
+    letters = LINE
+    if context.region is not None:
+        letters = int((context.region.width / context.preferences.system.ui_scale - MARGIN_PX) / LETTER_PX)
+    for i, line in enumerate(textwrap.wrap(words, max(12, letters - (3 if icon != "NONE" else 0)))):
+        column.label(text=line, icon=icon if not i or icon == "NONE" else "BLANK1")
 
 
 CLASSES = (SOLILOQUY_MT_motion, SOLILOQUY_PT_engine)

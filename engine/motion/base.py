@@ -72,10 +72,17 @@ def _emotag(path: Path | None = None) -> MotionSystem:
     return EmoTaG(path)
 
 
+def _emotalk3d(path: Path | None = None) -> MotionSystem:
+    from engine.motion.emotalk3d import EmoTalk3D
+
+    return EmoTalk3D(path)
+
+
 # One line per system: name -> a function that makes it (heavy imports happen inside), from a checkpoint's path or, with
 # none, from the one that is registered under that name. `direct` has no checkpoint.
 SYSTEMS: dict[str, Callable[..., MotionSystem]] = {
     "direct": _direct,
+    "emotalk3d": _emotalk3d,
     "emotag": _emotag,
 }
 # A line for people on each, shown where a system is chosen.
@@ -100,8 +107,8 @@ def offered() -> list[dict[str, Any]]:
     for name in SYSTEMS:
         obeys = CONTROLS if name == "direct" else supports.get(name)
         if obeys is not None:
-            after = [control for control in CONTROLS if control not in obeys]
-            out.append({"name": name, "about": ABOUT.get(name, ""), "obeys": list(obeys), "after": after})
+            obeyed, after = ([c for c in CONTROLS if (c in obeys) == own] for own in (True, False))
+            out.append({"name": name, "about": ABOUT.get(name, ""), "obeys": obeyed, "after": after})
     return out
 
 

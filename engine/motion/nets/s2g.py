@@ -21,24 +21,21 @@ EDGE = 4  # rows that the convolutions look to either side
 class S2GNet(nn.Module):
     """(speech [b, t + 2 EDGE, 75], emotion [b, t, 14], state) -> (coefficients [b, t, size], state)."""
 
-    def __init__(
-        self, size: int, width: int = 160, layers: int = 2, use_emotion: bool = True, dropout: float = 0.1
-    ):  # fmt: skip
+    def __init__(self, size: int, width: int = 160, layers: int = 2, use_emotion: bool = True):
         super().__init__()
         self.use_emotion = use_emotion
         self.hear = nn.Sequential(
             nn.Conv1d(len(ARTICULATION) + FEATURES, width, 5), nn.GELU(), nn.Conv1d(width, width, 5), nn.GELU()
         )
         self.feel = nn.Linear(len(EMOTIONS), 64)
-        self.gru = nn.GRU(width + 64, width, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
-        self.drop = nn.Dropout(dropout)
+        self.gru = nn.GRU(width + 64, width, layers, batch_first=True, dropout=0.1 if layers > 1 else 0.0)
         self.show = nn.Sequential(nn.Linear(width + 64, width), nn.GELU(), nn.Linear(width, size))
 
     def forward(self, speech: Tensor, emotion: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        heard = self.drop(self.hear(speech.transpose(1, 2)).transpose(1, 2))
+        heard = self.hear(speech.transpose(1, 2)).transpose(1, 2)
         felt = self.feel(emotion if self.use_emotion else torch.zeros_like(emotion))
         out, state = self.gru(torch.cat([heard, felt], -1), state)
-        return self.show(torch.cat([self.drop(out), felt], -1)), state
+        return self.show(torch.cat([out, felt], -1)), state
 
 
 class EmotionExtractor(nn.Module):
