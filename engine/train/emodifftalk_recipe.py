@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from engine.core.anatomy import Head
 from engine.core.names import AU_INDEX, PAPER17
 from engine.core.progress import SILENT, Reporter
+from engine.head.action_units import to_shapes
 from engine.motion.emodifftalk import NAME, EmoDiffTalk
 from engine.motion.nets.au_diffusion import (
     LISTEN,
@@ -37,7 +38,7 @@ from engine.motion.nets.au_diffusion import (
     steady,
 )
 from engine.motion.nets.basis import Basis, shape_rows
-from engine.motion.nets.codes import gathered, heard_channels, opening
+from engine.motion.nets.codes import CODES, gathered, heard_channels, opening
 from engine.train.motion_codes import asked_of, shown_codes, slid, slid_weights, worn
 from engine.train.motion_data import Pool
 from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
@@ -162,6 +163,12 @@ def _by_hand(
     return basis.coefficients(moved), after, gathered(au)
 
 
+def answer_of(basis: Basis, spread: np.ndarray) -> np.ndarray:
+    """What each of the 36 codes moves by the head's table of AUs, in units of `spread` [k]. [k, 36] float32."""
+    arkit, extra = to_shapes(np.eye(CODES, dtype=np.float32).reshape(CODES, -1, 2))
+    return (np.concatenate([arkit, extra], 1) @ basis.into / spread).T.astype(np.float32)
+
+
 def build(size: int, config: Mapping[str, Any]) -> Denoiser | Recurrent:
     """Stage 2's network of a configuration."""
     if config.get("recurrent"):
@@ -177,7 +184,10 @@ def fit(
     torch.manual_seed(plan.seed)
     device = place()
     tensor, net = _tensors(device), build(basis.size, config).to(device)
-    net.spread.copy_(tensor(np.maximum(data.pool.goal.astype(np.float32).std(0), FLOOR_MM)))
+    spread = np.maximum(data.pool.goal.astype(np.float32).std(0), FLOOR_MM)
+    with torch.no_grad():
+        net.spread.copy_(tensor(spread))
+        net.answer.weight.copy_(tensor(answer_of(basis, spread)))
     measure = VertexLoss(head, basis).to(device)
     resting = tensor(resting_metric(head, basis, data.pool.goal[::7]))
 

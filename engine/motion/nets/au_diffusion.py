@@ -77,6 +77,7 @@ class Denoiser(nn.Module):
         self.register_buffer("spread", torch.ones(size))
         self.enter = nn.Linear(size, width)
         self.code, self.hear = nn.Linear(codes, width), _ears(width)
+        self.answer = _answer(codes, size)
         self.step = nn.Sequential(nn.Linear(64, width), nn.GELU(), nn.Linear(width, width))
         self.place = nn.Parameter(torch.randn(WINDOW, width) * 0.02)
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.05, batch_first=True, norm_first=True)
@@ -86,17 +87,28 @@ class Denoiser(nn.Module):
     def forward(self, noisy: Tensor, au: Tensor, speech: Tensor, step: Tensor) -> Tensor:
         return self.clean(noisy, self.given(au, speech), step)
 
-    def given(self, au: Tensor, speech: Tensor) -> Tensor:
-        """What a window is made from, [b, w, width]: the same in every step of its sampling."""
+    def given(self, au: Tensor, speech: Tensor) -> tuple[Tensor, Tensor]:
+        """What a window is made from, the same in every step of its sampling: what is heard [b, w, width] and what the
+        codes move as such [b, w, k]."""
         heard = self.hear(speech.transpose(1, 2)).transpose(1, 2)
-        return heard + self.code(au) if self.use_codes else heard
+        return (
+            (heard + self.code(au), self.answer(au)) if self.use_codes else (heard, self.answer(torch.zeros_like(au)))
+        )
 
-    def clean(self, noisy: Tensor, given: Tensor, step: Tensor) -> Tensor:
+    def clean(self, noisy: Tensor, given: tuple[Tensor, Tensor], step: Tensor) -> Tensor:
         """The clean motion from noisy motion and what `given` says."""
         frequency = torch.exp(torch.arange(32, device=noisy.device) * (-math.log(1000.0) / 31))
         angle = step[:, None] * 1000.0 * frequency
-        x = self.enter(noisy) + given + self.step(torch.cat([angle.sin(), angle.cos()], -1))[:, None]
-        return self.leave(self.body(x + self.place[: x.shape[1]]))
+        x = self.enter(noisy) + given[0] + self.step(torch.cat([angle.sin(), angle.cos()], -1))[:, None]
+        return self.leave(self.body(x + self.place[: x.shape[1]])) + given[1]
+
+
+def _answer(codes: int, size: int) -> nn.Linear:
+    """What each code moves as such, learned from the head's own table on (`answer_of`): the binding of AU codes to
+    points that the paper hopes for, told instead of found."""
+    out = nn.Linear(codes, size, bias=False)
+    nn.init.zeros_(out.weight)
+    return out
 
 
 def _ears(width: int) -> nn.Module:
@@ -112,12 +124,13 @@ class Recurrent(nn.Module):
         super().__init__()
         self.spread: Tensor
         self.register_buffer("spread", torch.ones(size))
-        self.code, self.hear = nn.Linear(codes, width), _ears(width)
+        self.code, self.hear, self.answer = nn.Linear(codes, width), _ears(width), _answer(codes, size)
         self.body = nn.GRU(width, width, 2, batch_first=True, bidirectional=True)
         self.leave = nn.Linear(2 * width, size)
 
     def forward(self, au: Tensor, speech: Tensor) -> Tensor:
-        return self.leave(self.body(self.hear(speech.transpose(1, 2)).transpose(1, 2) + self.code(au))[0])
+        made, _ = self.body(self.hear(speech.transpose(1, 2)).transpose(1, 2) + self.code(au))
+        return self.leave(made) + self.answer(au)
 
 
 def window_starts(first: int, last: int) -> range:
