@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.core.files import replacing
+from engine.core.errors import BadInput
+from engine.core.files import read_json, replacing, write_json
 from engine.core.progress import SILENT, Reporter
 from engine.train import motion_table
 
@@ -144,7 +145,7 @@ def markdown(result: dict[str, Any]) -> str:
             f"| {name} | {row['over_no_audio']:.2f} | {row['over_wrong_label']:.2f} | {row['over_other_clip']:.2f} |"
             for name, row in beside.items()
         ]
-    cut = [(name.partition("@")[0], row) for name, row in result["systems"].items() if row.get("ablation")]
+    cut = [(n.partition("@")[0].partition(" ")[0], row) for n, row in result["systems"].items() if row.get("ablation")]
     if cut:
         lines += ["", "| left out | LVE | UVE | in the paper |", "|---|---|---|---|"]
         for base, row in cut:
@@ -159,10 +160,31 @@ def _cell(value: Any) -> str:
     return f"{value:.0f}" if abs(value) >= 20 else f"{value:.3g}" if abs(value) < 0.1 else f"{value:.2f}"
 
 
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """`new` over the rows of an earlier table of as many clips, so that a table can be made system by system.
+
+    Raises BadInput where the earlier one counts other clips: its rows would not stand beside these.
+    """
+    if old["clips"] != new["clips"]:
+        raise BadInput(f"the page's table is of {old['clips']} clips, this one of {new['clips']}: give --clips")
+    rows = {title(name, row): row for table in (old, new) for name, row in table["systems"].items()}
+    first = ("mean face", "no audio", "direct", "oracle")
+    order = [name for name in first if name in rows] + sorted(set(rows) - set(first))
+    return {"clips": new["clips"], "systems": {name: rows[name] for name in order}}
+
+
 def write_page(path: Path, result: dict[str, Any]) -> None:
-    """Put the table between the marks of a page (at its end where it has none)."""
+    """Put the table between the marks of a page (at its end where it has none), joined with the one that was there.
+
+    The figures themselves lie beside the page as .json. Raises BadInput as `merged` does.
+    """
+    figures = path.with_suffix(".json")
+    if figures.is_file():
+        result = merged(read_json(figures), result)
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     before, mark, rest = text.partition(BEGIN)
     after = rest.partition(END)[2] if mark else "\n"
     with replacing(path) as part:
         part.write_text(f"{before}{BEGIN}\n\n{markdown(result)}\n\n{END}{after}", encoding="utf-8")
+    # A checkpoint's place on this computer is nobody's business: rows go by their titles.
+    write_json(figures, {**result, "systems": {title(n, row): row for n, row in result["systems"].items()}})
