@@ -78,11 +78,18 @@ def _emotalk3d(path: Path | None = None) -> MotionSystem:
     return EmoTalk3D(path)
 
 
+def _emovoca(path: Path | None = None) -> MotionSystem:
+    from engine.motion.emovoca import EmoVOCA
+
+    return EmoVOCA(path)
+
+
 # One line per system: name -> a function that makes it (heavy imports happen inside), from a checkpoint's path or, with
 # none, from the one that is registered under that name. `direct` has no checkpoint.
 SYSTEMS: dict[str, Callable[..., MotionSystem]] = {
     "direct": _direct,
     "emotalk3d": _emotalk3d,
+    "emovoca": _emovoca,
     "emotag": _emotag,
 }
 # A line for people on each, shown where a system is chosen.

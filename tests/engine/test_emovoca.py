@@ -305,9 +305,14 @@ def test_it_performs_at_any_rate_and_the_same_again(checkpoint, head, monkeypatc
         assert gaps_mm(head, take).min() < 0.6, "contacts are the engine's, whatever the network thinks"
 
 
-def test_cubic_between_frames_meets_them_and_keeps_lines():
-    frames = np.random.default_rng(0).random((9, 3)).astype(np.float32)
-    assert np.allclose(emovoca.between(frames, np.arange(9.0)), frames)
+def test_frames_are_joined_smoothly_and_lines_stay_lines():
+    frames = np.random.default_rng(0).random((40, 3))
+    fine = emovoca.between(frames, np.arange(2, 37, 0.01))
+    assert np.abs(emovoca.between(frames, np.arange(40.0)) - frames).max() < 0.5
+    assert fine.min() >= frames.min() and fine.max() <= frames.max(), "no overshoot"
+    # Acceleration is continuous: from one hundredth of a frame to the next it changes by little of its range.
+    bend = np.diff(fine, 2, axis=0) / 1e-4
+    assert np.abs(np.diff(bend, axis=0)).max() < 0.03 * np.ptp(bend)
     line = np.arange(9.0, dtype=np.float32)[:, None]
     assert np.allclose(emovoca.between(line, np.array([2.5, 3.25])), [[2.5], [3.25]], atol=1e-6)
 
