@@ -1,7 +1,7 @@
 """`emovoca`: EmoVOCA's E-FaceFormer (nets/faceformer.py) as a motion system. Obeys labels and their intensity.
 
-The network runs at 25 frames a second, each frame after the one before; a cubic spline joins them to the 50 rows a second
-of interface v1, because contacts are heard at that rate and a closure may be shorter than a frame.
+The network runs at 25 frames a second, each frame after the one before; a cubic spline joins them to the 50 rows a
+second of interface v1, because contacts are heard at that rate and a closure may be shorter than a frame.
 """
 
 from __future__ import annotations
