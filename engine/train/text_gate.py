@@ -3,8 +3,8 @@
     python -m engine.train.text_gate CHECKPOINT.safetensors --by HELD.safetensors [--small HELD_SMALL.safetensors]
 
 HELD: a net of the same recipe, trained `--without topic`: it judges the corpus' situations and plain sentences of that
-split, which it has not read, and the checkpoint takes over its weights and threshold. The threshold is the smallest
-that accepts at most --accept of the held-out "nothing". No measuring set is looked at.
+split, which it has not read, and those of gate.json, and the checkpoint takes over its weights and threshold. The
+threshold is the smallest that accepts at most --accept of the held-out "nothing". No measuring set is looked at.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.controls.text.decide import gate_features
 from engine.controls.text.net import INTERFACE, load_small
 from engine.core.errors import BadInput
 from engine.core.files import read_json, replacing
-from engine.train.text_corpus import load
+from engine.train.text_corpus import FOLDER, load
 
 ACCEPT = 0.04
 
@@ -69,11 +69,12 @@ def rewrite(file: Path, **changes: Any) -> None:
 
 
 def held_out() -> dict[str, list[str]]:
-    """Texts of the corpus' split "topic": {"asks": situations, "nothing": plain sentences}."""
+    """{"asks": situations, "nothing": plain sentences}: the split "topic" and gate.json, which no net reads."""
+    more = read_json(FOLDER / "gate.json")["nothing"]
     entries = [e for e in load(("situation", "nothing")) if e.split == "topic"]
     return {
         "asks": [e.text for e in entries if e.kind == "situation"],
-        "nothing": [e.text for e in entries if e.kind == "nothing"],
+        "nothing": [*(e.text for e in entries if e.kind == "nothing"), *more],
     }
 
 

@@ -16,9 +16,10 @@ from engine.controls.text.net import SmallNet, grams, load_small, place, small_n
 from engine.core.errors import BadFile, Missing
 from engine.core.names import AU_INDEX
 from engine.train.text_corpus import family_faces, family_names
+from engine.train.text_corpus import load as load_corpus
 from engine.train.text_encoder import samples, save, widen
-from engine.train.text_gate import fit, gate_of, rewrite
-from engine.train.text_measure import labelled, negation, nothing
+from engine.train.text_gate import fit, gate_of, held_out, rewrite
+from engine.train.text_measure import labelled, negation, nothing, rows
 from engine.train.text_paper import ALPHA, GAMMA, TAU, focal, info_nce
 from engine.train.text_small import TorchSmall, batch_of, packed, resumed
 from engine.train.text_wordnet import exchanged, read_wordnet
@@ -94,6 +95,14 @@ def test_the_gate_fits_and_is_written(tmp_path):
     sure = np.array([0.6, 0.3, 0.1])
     assert Gate((1, 0, 0, 0))(sure, 1.0) > 0.5 > Gate((1, 0, 0, 0))(sure[::-1] / 1.0, 1.0) - 0.4
     assert gate_features(sure, 0.5)[3] == 1
+
+
+def test_a_gates_sentences_are_read_by_no_net_and_no_measure():
+    held, read_ = held_out(), {e.text for e in load_corpus(without=("topic",))}
+    assert len(held["asks"]) > 300 and len(held["nothing"]) > 200
+    texts = {*held["asks"], *held["nothing"]}
+    assert len(texts) == len(held["asks"]) + len(held["nothing"]) and not texts & read_
+    assert not texts & {r["text"] for kind in ("situations", "nothing") for s in SITTINGS for r in rows(kind, s)}
 
 
 def tiny(folder, clip=False):
