@@ -7,6 +7,7 @@ import bpy
 from ..link import shared
 from ..scene import cues as cue_list
 from . import (
+    avatars,
     character,
     cues,
     directing,
@@ -26,7 +27,7 @@ from . import (
 CLASSES = (
     *head.CLASSES, *character.CLASSES, *transfer.CLASSES, *performance.CLASSES, *opening.CLASSES, *cues.CLASSES,
     *directing.CLASSES, *exporting.CLASSES, *housekeeping.CLASSES, *live_units.CLASSES,
-    *motion.CLASSES,
+    *motion.CLASSES, *avatars.CLASSES,
 )  # fmt: skip
 
 

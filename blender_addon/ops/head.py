@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import bpy
 
 from ..convert.arrays import open_arrays
@@ -29,33 +31,41 @@ class SOLILOQUY_OT_add_head(EngineOperator, bpy.types.Operator):
         return unavailable(None if context.mode == "OBJECT" else "Go to object mode first", cls)
 
     def task(self, context: bpy.types.Context) -> Task[str]:
-        scene_name, cursor = context.scene.name, context.scene.cursor.location.copy()
-        info = yield from call(shared.engine(), "head", {"head": self.head}, self._warn)
-        wanted = head.arrays_of(info) | hair.arrays_of(info)
-        arrays = open_arrays(info["arrays"], shared.engine().session, wanted)
-        scene = bpy.data.scenes.get(scene_name)
-        if scene is None or bpy.context.scene != scene or bpy.context.mode != "OBJECT":
-            raise SceneProblem(
-                f"The scene or the mode changed meanwhile: go to object mode in '{scene_name}' and add the head again"
-            )
-        name = head.label(info)
-        collection = bpy.data.collections.new(name)
-        scene.collection.children.link(collection)
-        mesh, rig = head.build(info, arrays, collection)
-        mesh["soliloquy_head_name"] = self.head  # a name or a file: what the engine is asked for again
-        if info.get("hair"):
-            hair.add(info, arrays, rig, collection)
-        discard(info["arrays"], shared.engine().session)
-        rig.location = cursor
-        bpy.context.view_layer.update()
-        control = control_empty.create(f"{name} control", mesh, collection)
-        select_only(bpy.context, control)
+        mesh, _ = yield from add_head(context, self.head, self._warn)
         return (
             f"Added {mesh.name}: {len(mesh.data.vertices)} vertices, {len(mesh.data.shape_keys.key_blocks) - 1} shapes"
         )
 
     def _warn(self, sentence: str) -> None:
         self.report({"WARNING"}, sentence)
+
+
+def add_head(
+    context: bpy.types.Context, name: str, warn: Callable[[str], None]
+) -> Task[tuple[bpy.types.Object, bpy.types.Object]]:
+    """(mesh, control) of the engine's head of this name or file, at the cursor, the control selected."""
+    scene_name, cursor = context.scene.name, context.scene.cursor.location.copy()
+    info = yield from call(shared.engine(), "head", {"head": name}, warn)
+    wanted = head.arrays_of(info) | hair.arrays_of(info)
+    arrays = open_arrays(info["arrays"], shared.engine().session, wanted)
+    scene = bpy.data.scenes.get(scene_name)
+    if scene is None or bpy.context.scene != scene or bpy.context.mode != "OBJECT":
+        raise SceneProblem(
+            f"The scene or the mode changed meanwhile: go to object mode in '{scene_name}' and add the head again"
+        )
+    label = head.label(info)
+    collection = bpy.data.collections.new(label)
+    scene.collection.children.link(collection)
+    mesh, rig = head.build(info, arrays, collection)
+    mesh["soliloquy_head_name"] = name  # a name or a file: what the engine is asked for again
+    if info.get("hair"):
+        hair.add(info, arrays, rig, collection)
+    discard(info["arrays"], shared.engine().session)
+    rig.location = cursor
+    bpy.context.view_layer.update()
+    control = control_empty.create(f"{label} control", mesh, collection)
+    select_only(bpy.context, control)
+    return mesh, control
 
 
 class SOLILOQUY_OT_add_gaze_target(bpy.types.Operator):

@@ -279,6 +279,8 @@ class SOLILOQUY_PT_export(_Section, bpy.types.Panel):
         column.operator("soliloquy.export_alembic", icon="EXPORT")
         column.operator("soliloquy.turntable_film", icon="RENDER_ANIMATION")
         column.operator("soliloquy.contact_sheet", icon="IMAGE_DATA")
+        column.operator("soliloquy.splat_points", icon="POINTCLOUD_DATA")
+        layout.operator("soliloquy.import_avatar", icon="IMPORT")
         layout.operator("soliloquy.turntable_camera", icon="CAMERA_DATA")
 
 

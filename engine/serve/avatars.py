@@ -55,3 +55,47 @@ def export_avatar(request: dict[str, Any], report: Reporter = SILENT) -> dict[st
         raise BadInput(f"cannot export '{out.suffix}'; there are .ply, .spz, or a folder for GaussianAvatars")
     mean = load_head(request["mean"]) if request.get("mean") else None
     return {"path": str(out), "gaussians": write_gaussian_avatar(out, avatar, head, mean, report)}
+
+
+def splats(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]:
+    """{"avatar", "head", "take", "frame"} -> the avatar's Gaussians in space as a point cloud, in Blender's axes.
+
+    Of the take's frame (0 is its first), or of the neutral face without a take. Arrays, float32: position [n, 3],
+    scale [n, 3] metres, rotation [n, 4] wxyz, base [n, 4] (the constant SH term and the opacity), sh [k, n, 3]: the
+    higher terms. Colours are in the avatar's blend space, which the answer names.
+    """
+    import numpy as np
+
+    from engine.avatar.attach import multiply
+    from engine.avatar.bind import bind
+    from engine.avatar.channels import coloured
+    from engine.avatar.harmonics import turned
+    from engine.avatar.library import load_avatar
+    from engine.core.takefile import read_take
+    from engine.core.units import to_blender
+    from engine.head.library import load_head
+    from engine.head.replay import check_topology, take_vertices
+    from engine.serve.jobs import whole
+
+    head = load_head(request.get("head", "default"))
+    avatar = load_avatar(request.get("avatar", "default"), head)
+    points, weights = head.template, None
+    if request.get("take"):
+        take = read_take(request["take"])
+        check_topology(take, head)
+        row = whole(request, "frame", 0, 0, len(take) - 1)
+        points = take_vertices(take, head, np.array([row]))[0]
+        weights = np.concatenate([take.arkit, take.extra], 1)[row]
+    g = coloured(avatar, bind(avatar, head.triangles, points), weights)
+    turn = to_blender(np.eye(3)).T
+    quarter = np.array([[np.sqrt(0.5), np.sqrt(0.5), 0, 0]])  # the same turn: +90 degrees about x
+    sh = turned(np.asarray(g.sh), turn)
+    arrays = {
+        "position": to_blender(np.asarray(g.means)), "scale": g.scales,
+        "rotation": multiply(np.repeat(quarter, len(g), 0), np.asarray(g.quats, np.float64)),
+        "base": np.concatenate([sh[:, 0], np.asarray(g.opacity)[:, None]], 1), "sh": sh[:, 1:].transpose(1, 0, 2),
+    }  # fmt: skip
+    return {
+        "count": len(g), "terms": sh.shape[1], "blend_space": avatar.blend_space,
+        "arrays": {name: np.ascontiguousarray(a, np.float32) for name, a in arrays.items()},
+    }  # fmt: skip

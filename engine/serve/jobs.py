@@ -211,6 +211,13 @@ def avatar_export(request: Request, reporter: Reporter = SILENT) -> dict[str, An
     return export_avatar(request, reporter)
 
 
+def splats(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """{"avatar", "head", "take", "frame"} -> the avatar's Gaussians as a point cloud's arrays, in Blender's axes."""
+    from engine.serve.avatars import splats as found
+
+    return found(request, reporter)
+
+
 def transfer(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
     """A mesh without shapes and picked points -> the default head's shapes on it."""
     from engine.serve.shapes import transfer_to_mesh
@@ -240,6 +247,7 @@ JOBS: dict[str, Job] = {
     "avatar": avatar,
     "avatar_import": avatar_import,
     "avatar_export": avatar_export,
+    "splats": splats,
     "transfer": transfer,
     "cues": cues,
 }
