@@ -208,7 +208,7 @@ def fit(
         if held is None:
             return {}
         rng = np.random.default_rng(6)
-        return held_errors(net, batch_of(held, basis, ear, 40, rng, tensor, learning=False), measure)
+        return held_errors(net, batch_of(held, basis, ear, 12, rng, tensor, learning=False), measure)
 
     return net, train(net, step_loss, plan, check, report)
 
