@@ -53,6 +53,44 @@ def from_gaussians(anchors: Anchors, gradient: Mapping[str, Array]) -> dict[str,
     return values
 
 
+def from_local(
+    anchors: Anchors, local: Mapping[str, Array], quats: Array, turns: Array | None = None
+) -> dict[str, Array]:  # fmt: skip
+    """Gradients of the Gaussians' local parameters, all n of them -> of the changes per vertex [q, k].
+
+    local: "means" [3, n], "quats" [4, n] (of the unit ones), "log_scales" [3, n], "logits" [n], "sh" [3 * terms, n],
+    those that there are; quats [n, 4]: the local rotations with the change on them; turns [q, 3]: that change per
+    vertex (None: zeros).
+    """
+    rows, out = anchors.rows, {}
+    if "means" in local:
+        out["means"] = local["means"][:, rows].T
+    if "quats" in local:
+        # A further small turn dv of q is (0, dv / 2) q: its gradient is half the vector part of g q*.
+        unit = quats[rows] / np.maximum(np.linalg.norm(quats[rows], axis=1, keepdims=True), 1e-12)
+        back = unit * np.array([1, -1, -1, -1], np.float32)
+        small = 0.5 * multiply(local["quats"][:, rows].T, back)[:, 1:]
+        there = to_gaussians(anchors, {"turns": np.zeros((len(anchors), 3)) if turns is None else turns})["turns"]
+        out["turns"] = _along_the_way(there, small)
+    if "log_scales" in local:
+        out["log_scales"] = local["log_scales"][:, rows].sum(0)[:, None]
+    if "logits" in local:
+        out["logits"] = local["logits"][rows][:, None]
+    if "sh" in local:
+        out["sh"] = local["sh"][:, rows].T
+    return from_gaussians(anchors, out)
+
+
+def _along_the_way(turns: Array, gradient: Array) -> Array:
+    """Gradient [m, 3] of a further small turn -> of the rotation vectors [m, 3] (the transposed left Jacobian)."""
+    angle = np.linalg.norm(turns, axis=1, keepdims=True)
+    safe = np.maximum(angle, 1e-6)
+    axis = turns / safe
+    s, c = np.where(angle > 1e-6, np.sin(angle) / safe, 1), np.where(angle > 1e-6, (1 - np.cos(angle)) / safe, 0)
+    along = (axis * gradient).sum(1, keepdims=True) * axis
+    return s * gradient + (1 - s) * along - c * np.cross(axis, gradient)
+
+
 def turned(quats: Array, turns: Array) -> Array:
     """Quaternions [m, 4] turned by rotation vectors [m, 3] in the axes outside of them."""
     angle = np.linalg.norm(turns, axis=1, keepdims=True)
