@@ -21,7 +21,8 @@ def test_folds_are_compared_where_their_muscles_are_active(tmp_path):
     capture = read_capture(tmp_path, head)
     found = {dynamic: wrinkles(truth, capture, dynamic=dynamic) for dynamic in (True, False)}
     assert found[True]["nasolabial"] > 0.95 and found[False]["nasolabial"] < 0.88, found
-    assert found[True]["pictures"] >= 2 and set(found[True]) == {"nasolabial", "mean", "pictures"}
+    assert found[True]["pictures"] >= 2 and set(found[True]) == {"nasolabial", "mean", "beyond", "pictures"}
+    assert found[True]["beyond"] > 0.9 and found[False]["beyond"] == 0
 
 
 def test_flat_pictures_have_no_correlation():
