@@ -19,8 +19,9 @@ from engine.motion.nets.spiral import levels_of
 from engine.motion.perform import perform, run_system
 from engine.studio.performances import unpaired_store
 from engine.studio.performances.unpaired_store import Feel, Talk
+from engine.studio.speech_corpus import espeak
 from engine.train import emovoca_generators as generators
-from engine.train import emovoca_mix, emovoca_set, emovoca_table
+from engine.train import emovoca_mix, emovoca_set, emovoca_table, motion_table
 from engine.train.emovoca_desd import Frames, Surface, fit
 from engine.train.emovoca_mix import Mixer, Scales
 from engine.train.emovoca_recipe import recipe
@@ -30,6 +31,7 @@ from engine.train.motion_recipe import finish
 
 torch.set_num_threads(1)
 COUNTS = (96, 32, 12)
+speaks = pytest.mark.skipif(not espeak.available(), reason="needs espeak-ng (pip install espeakng-loader)")
 MOUTH, BROWS = slice(17, 25), slice(41, 46)
 
 
@@ -218,8 +220,8 @@ def test_the_table_of_joins_has_the_papers_columns(head, mixer, monkeypatch):
     assert 0 <= emovoca_table.silent_legible(chosen, reader, head) <= 1
 
 
+@speaks
 def test_a_twin_differs_by_the_feeling_alone(head):
-    pytest.importorskip("espeakng_loader", reason="needs espeak-ng (pip install espeakng-loader)")
     twin = next(emovoca_table.twins(1, head))
     assert len(twin.plain) == len(twin.made.arkit) == len(twin.level) and twin.level.max() > 0.1
     brows = np.abs(twin.made.arkit[:, 41:46]).mean(), np.abs(twin.plain[:, 41:46]).mean()
@@ -340,6 +342,15 @@ def test_the_recipe_runs_every_stage_and_resumes(head, tmp_path, monkeypatch):
         recipe(out, tmp_path, set="v9")
     with pytest.raises(BadInput, match="ablation"):
         recipe(out, tmp_path, ablate="nothing")
+
+
+@speaks
+def test_the_shipped_checkpoint_hears_and_feels(head):
+    """The bars of docs/emovoca.md on two held-out performances, which the network never saw."""
+    rows = motion_table.rows_of("emovoca", head)
+    row = motion_table.table(rows, motion_table.held_out(2, head), head)["emovoca"]
+    assert row["over_no_audio"] <= 0.5 and row["over_other_clip"] <= 0.5 and row["over_wrong_label"] <= 0.5
+    assert row["lve_mm"] < 2.5 and row["uve_mm"] < 1.5
 
 
 def test_sets_that_are_not_there_are_said(tmp_path):
