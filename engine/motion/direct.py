@@ -10,6 +10,7 @@ Geometry has the last word: contacts.py closes what these rules leave open on th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX, EXTRA, EXT
 from engine.core.sound import Speech
 from engine.head.action_units import to_shapes
 from engine.motion.base import CONTROLS, MotionSlice
+from engine.motion.calm import calm
 from engine.motion.life import living_au
 from engine.motion.manner import MARGIN_ROWS, coloured
 
@@ -124,7 +126,7 @@ class Direct:
     checkpoint_sha256 = ""
 
     def prepare(self, speech: Speech) -> Speech:
-        return speech
+        return dataclasses.replace(speech, articulation=calm(speech.articulation))
 
     def run(
         self,
