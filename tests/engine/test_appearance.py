@@ -10,7 +10,7 @@ from test_avatar_bind import avatar_of
 
 from engine.avatar.appearance import NETS, build
 from engine.avatar.appearance.anchors import anchors_of, motion_of, rest_of, rigid, spread
-from engine.avatar.appearance.apply import changed, from_gaussians, to_gaussians, turned
+from engine.avatar.appearance.apply import changed, changed_reference, from_gaussians, to_gaussians, turned
 from engine.avatar.appearance.base import Drive, mean_free
 from engine.avatar.appearance.emodifftalk import displacement_limit, motion_coupling
 from engine.avatar.appearance.emotalkinggaussian import compose
@@ -24,6 +24,7 @@ from engine.head.library import load_head
 
 torch.set_num_threads(1)
 WIDTHS = {"means": 3, "turns": 3, "log_scales": 1, "logits": 1, "sh": 12}
+ARRAYS = ("local_means", "local_quats", "log_scales", "opacity", "sh")
 GIVEN = {
     "emotalk3d": {"sh", "turns"},
     "emodifftalk": {"turns", "logits"},
@@ -171,6 +172,18 @@ def test_triplane_is_bilinear():
     assert torch.allclose(out[2], (out[0] + out[1]) / 2, atol=1e-5) and torch.allclose(out[0], out[3])
 
 
+def test_the_fast_triplane_is_the_plain_one():
+    torch.manual_seed(0)
+    planes = TriPlaneHash(torch.tensor([0.0, -1, 2]), torch.tensor([1.0, 1, 3]))
+    with torch.no_grad():
+        planes.table.normal_()
+    points = torch.rand(500, 3) * torch.tensor([1.2, 2.4, 1.2]) + torch.tensor([-0.1, -1.2, 1.9])  # some outside
+    with torch.no_grad():
+        fast = planes(points)
+    plain = planes(points)
+    assert plain.requires_grad and not fast.requires_grad and torch.allclose(fast, plain, atol=2e-4)
+
+
 def test_composition():
     """S9, S10 by their printed, unpremultiplied form."""
     rng = np.random.default_rng(0)
@@ -220,6 +233,24 @@ def test_other_changes_are_added(scene):
     assert np.allclose(now.opacity, 1 / (1 + np.exp(-logit)), atol=1e-6)
     assert np.allclose(now.sh, avatar.sh + sh[0].reshape(4, 3), atol=1e-6)
     assert changed(avatar, anchors, {}) is avatar
+
+
+@pytest.mark.parametrize("left_out", [(), ("means", "sh"), ("turns", "logits"), ("log_scales",)])
+def test_the_fast_way_is_the_plain_one(scene, left_out):
+    _, avatar, anchors, _ = scene
+    rng = np.random.default_rng(3)
+    sizes = {"means": 1e-3, "turns": 0.5, "log_scales": 0.3, "logits": 2.0, "sh": 0.3}
+    change = {
+        name: sizes[name] * rng.normal(size=(len(anchors), width)).astype(np.float32)
+        for name, width in WIDTHS.items()
+        if name not in left_out
+    }
+    before = {f.name: np.array(getattr(avatar, f.name)) for f in dataclasses.fields(avatar) if f.name in ARRAYS}
+    ours, plain = changed(avatar, anchors, change), changed_reference(avatar, anchors, change)
+    for name in ARRAYS:
+        a, b = getattr(ours, name), getattr(plain, name)
+        assert a.shape == b.shape and np.abs(a - b).max() < 1e-4 * max(1, np.abs(b).max()), name
+        assert np.array_equal(getattr(avatar, name), before[name]), "the avatar itself must not change"
 
 
 def test_the_way_back_is_the_adjoint(scene):

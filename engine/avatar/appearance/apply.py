@@ -11,13 +11,14 @@ import numpy as np
 from engine.avatar.appearance import kernels
 from engine.avatar.appearance.anchors import Anchors
 from engine.avatar.attach import multiply, rotate
-from engine.avatar.layout import as_planes
+from engine.avatar.layout import as_planes, planes
 from engine.core.splats import Avatar
 
 Array = np.ndarray
 
 _ORDER = ("means", "turns", "log_scales", "logits", "sh")
 OPACITY = (1e-4, 1 - 1e-4)
+_NOTHING = np.zeros((0, 0), np.float32)
 
 
 def to_gaussians(anchors: Anchors, change: Mapping[str, Array]) -> dict[str, Array]:
@@ -101,6 +102,30 @@ def turned(quats: Array, turns: Array) -> Array:
 
 def changed(avatar: Avatar, anchors: Anchors, change: Mapping[str, Array]) -> Avatar:
     """The avatar with a net's changes (per vertex, numpy) on it; the same object where there are none."""
+    names = [name for name in _ORDER if name in change]
+    if not names:
+        return avatar
+    values = [np.asarray(change[name], np.float32).reshape(len(anchors), -1) for name in names]
+    first = dict(zip(names, np.cumsum([0, *(value.shape[1] for value in values)]), strict=False))
+    fields = {"means": "local_means", "turns": "local_quats", "log_scales": "log_scales", "sh": "sh"}
+    # What is not changed is only passed on.
+    new = {name: np.array(planes(getattr(avatar, field))) for name, field in fields.items() if name in names}
+    flat = {name: new.get(name, _NOTHING) for name in fields}
+    opacity = np.array(avatar.opacity, np.float32) if "logits" in names else avatar.opacity
+    kernels.apply(
+        anchors.rows, anchors.corners, anchors.shares, anchors.frames, np.concatenate(values, 1),
+        np.array([first.get(name, -1) for name in _ORDER], np.int64), flat["means"], flat["turns"], flat["log_scales"],
+        opacity, flat["sh"],
+    )  # fmt: skip
+    n, made = len(avatar), {fields[name]: value.T for name, value in new.items() if name != "sh"}
+    if "sh" in new:
+        made["sh"] = new["sh"].reshape(len(new["sh"]) // 3, 3, n).transpose(2, 0, 1)
+    more: dict[str, Any] = {**made, "opacity": opacity}
+    return replace(avatar, **more)
+
+
+def changed_reference(avatar: Avatar, anchors: Anchors, change: Mapping[str, Array]) -> Avatar:
+    """Plain twin of `changed`."""
     found = to_gaussians(anchors, change)
     if not found:
         return avatar

@@ -79,16 +79,14 @@ class Appearance(nn.Module):
         return self
 
     def forward(self, drive: Drive) -> dict[str, Tensor]:
-        """Part -> [q, width]: what apply.py adds to the Gaussians."""
-        now = self.raw(drive)
+        """Part -> [q, width]: what apply.py adds to the Gaussians. Gradients only while training."""
         if self.training:
             neutral = self.raw(drive.at_rest())
-        else:
+            return {name: value - neutral[name] for name, value in self.raw(drive).items()}
+        with torch.no_grad():
             if self._neutral is None:
-                with torch.no_grad():
-                    self._neutral = self.raw(drive.at_rest())
-            neutral = self._neutral
-        return {name: value - neutral[name] for name, value in now.items()}
+                self._neutral = self.raw(drive.at_rest())
+            return {name: value - self._neutral[name] for name, value in self.raw(drive).items()}
 
     def everywhere(self, value: Tensor) -> Tensor:
         """A vector [k] at each vertex: [q, k]."""
