@@ -45,6 +45,14 @@ PAPER, INK, LINE, FAINT = (18, 19, 22), (222, 224, 228), (120, 190, 255), (60, 6
 LIPS, VOWEL = (110, 40, 40), (35, 75, 45)
 
 
+def lettering(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """A font that knows phonetic letters where the system has one."""
+    try:
+        return ImageFont.truetype("DejaVuSans.ttf", size)
+    except OSError:
+        return ImageFont.load_default(size)
+
+
 def phone_at(clip: Reference, second: float) -> str:
     """The phone heard at that second, or a dot in silence."""
     return next((name for name, begin, end in clip.segments if begin <= second < end), "") or "."
@@ -77,7 +85,7 @@ def one(
 
 def draw(path: Path, title: str, clip: Reference, sides: list[tuple[list, np.ndarray]], size: int) -> None:
     """One sheet: A's moments, B's moments, A's curve, B's curve."""
-    font = ImageFont.load_default(13)
+    font = lettering(13)
     half = (MOMENTS + 1) // 2
     width = MARGIN * 2 + half * (size + 4)
     strip = 2 * (size + 20)
@@ -86,14 +94,14 @@ def draw(path: Path, title: str, clip: Reference, sides: list[tuple[list, np.nda
     pen.text((MARGIN, 12), title, INK, font)
     y = 40
     for name, (moments, _) in zip("AB", sides, strict=True):
-        pen.text((4, y + size // 2), name, INK, ImageFont.load_default(18))
+        pen.text((4, y + size // 2), name, INK, lettering(18))
         for i, (picture, label) in enumerate(moments):
             x, row = MARGIN + (i % half) * (size + 4), y + (i // half) * (size + 20)
             sheet.paste(Image.fromarray(picture), (x, row))
             pen.text((x + 2, row + size + 2), label, INK, font)
         y += strip + 28
     for name, (_, gap) in zip("AB", sides, strict=True):
-        pen.text((4, y + CURVE // 2), name, INK, ImageFont.load_default(18))
+        pen.text((4, y + CURVE // 2), name, INK, lettering(18))
         curve(pen, gap, clip, (MARGIN, y, width - MARGIN, y + CURVE))
         y += CURVE + 34
     with replacing(path) as part:
@@ -104,7 +112,7 @@ def curve(pen: ImageDraw.ImageDraw, gap: np.ndarray, clip: Reference, box: tuple
     """The lip gap over the clip with its phones."""
     left, top, right, bottom = box
     scale = (right - left) / max(len(gap) / FPS, 1e-6)
-    font = ImageFont.load_default(10)
+    font = lettering(10)
     for colour, spans in ((LIPS, contacts(clip.segments, "closure")), (VOWEL, stressed_open(clip.segments))):
         for begin, end in spans:
             pen.rectangle((left + begin * scale, top, min(left + end * scale, right), bottom), fill=colour)
