@@ -284,3 +284,13 @@ def test_the_emotion_can_be_left_out_and_extracted():
     assert torch.equal(*two), "the ablation without emotion hears none"
     shares = EmotionExtractor(16).eval()(torch.randn(2, 61, 75))
     assert shares.shape == (2, 61, 14) and torch.allclose(shares.sum(-1), torch.ones(2, 61), atol=1e-5)
+
+
+def test_it_hears_by_articulation_unless_told_to_hear_all(checkpoint):
+    speech = heard()
+    loud = dataclasses.replace(speech.features, values=np.ones_like(speech.features.values))
+    plain, all_of_it = (EmoTalk3D(checkpoint, **k) for k in ({}, {"features": 1.0}))
+    one, two = (run_system(plain, s, QUIET) for s in (speech, dataclasses.replace(speech, features=loud)))
+    assert np.array_equal(one.arkit, two.arkit)
+    three = run_system(all_of_it, dataclasses.replace(speech, features=loud), QUIET)
+    assert np.abs(three.arkit - two.arkit).max() > 0.01
