@@ -76,6 +76,12 @@ def fit_faceformer(
     return net, train(net, step_loss, plan, check, report)
 
 
+def run_free(net: EFaceFormer, batch: Batch, basis: Basis) -> np.ndarray:
+    """Weights [t, 59] that free running gives for a whole clip (a batch of one)."""
+    speech, label, level, _, _ = _tensors(batch)
+    return basis.weights(net.eval().roll(speech, label, level)[0][0].numpy())
+
+
 @dataclass(frozen=True)
 class TwoSteps:
     """A trained E-S2L+S2D: voice -> landmarks -> the surface's points -> weights."""

@@ -31,7 +31,7 @@ from engine.train.motion_recipe import ablated, count_of, finish
 
 LABELS = {"v1": V1, "v2": V2, "ours": OURS}
 TIMES = {"train": 1, "valid": 1, "test": 2}  # how often each talking clip is mixed
-DESD_STEPS, STEPS = 2400, 2000
+DESD_STEPS, STEPS = 2400, 4500
 PAIRS = 300  # of frames that calibration looks at
 ABLATIONS: dict[str, dict[str, Any]] = {"own frames": {"passes": 0}}  # teacher forcing alone
 
