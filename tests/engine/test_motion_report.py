@@ -28,7 +28,8 @@ def test_the_page_holds_what_was_measured(tmp_path):
     cut = {"emotalk3d@/somewhere/cut.safetensors": row(3.0, ablation="emotion")}
     report.write_page(page, result(emotalk3d=row(1.5, ablation="", **BARS), **cut))
     text = page.read_text()
-    assert text.startswith("# Head") and text.rstrip().endswith("Tail") and "old" not in text and "/somewhere" not in text
+    assert text.startswith("# Head") and text.rstrip().endswith("Tail")
+    assert "old" not in text and "/somewhere" not in text
     assert "| emotalk3d | 1.50 |" in text and "| emotalk3d | 0.40 | 0.25 | 0.35 |" in text
     assert "| emotalk3d: emotion | 3.00 | 3.00 | LMD 3.6 with, 5.6 without: worse |" in text
     assert "| emotalk3d without emotion | 3.00 |" in text and "strong" not in text, "what nobody measured is no column"
