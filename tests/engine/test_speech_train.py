@@ -208,8 +208,13 @@ def test_a_known_text_is_placed_by_the_net(tmp_path):
     assert told.shape == (len(mel), len(LABELS)) and (told[:, -1] != UNKNOWN_PHONE).mean() > 0.8
     assert (told[:, 0] == 255)[true].mean() > 0.5
     assert np.array_equal(aligned_labels(net, mel, "en", ""), own_labels(net, mel))
-    other = aligned_labels(net, mel, "en", "an entirely different story about seven green yachts in a lake")
-    assert (other[:, -1] != UNKNOWN_PHONE).mean() < 0.7, "words that do not fit are left to the net's own doubt"
+    # Words that do not fit are left to the net's own doubt. A word of a wrong text may fit by chance, which one changes
+    # with the synthesiser's phase (it carries its oscillators from call to call), so three texts are judged together.
+    wrong = ("an entirely different story about seven green yachts in a lake", "go",
+             "three thick thieves heard the loud church choir shout")  # fmt: skip
+    sure, own = ((rows[:, -1] != UNKNOWN_PHONE).mean() for rows in (told, own_labels(net, mel)))
+    seen = [(aligned_labels(net, mel, "en", text)[:, -1] != UNKNOWN_PHONE).mean() for text in wrong]
+    assert np.mean(seen) - own < 0.25 * (sure - own)
 
 
 def test_curves(tmp_path):
