@@ -25,7 +25,7 @@ from engine.motion.nets.s2l import ES2L, MARKS, S2D
 from engine.motion.nets.spiral import Levels, levels_of
 from engine.train.emovoca_desd import SCALE_MM, SHOWN, Surface
 from engine.train.emovoca_set import Batch, Mixed, Pool
-from engine.train.motion_loop import Plan, VertexLoss, draws, train
+from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
 
 BATCH, FRAMES = 8, 75  # crops longer than the decoder's memory
 PASSES = 3
@@ -36,9 +36,9 @@ DENSE_BATCH = 16
 LOOKED_AT = 16  # held-out clips whose beginnings the log looks at
 
 
-def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _tensors(batch: Batch, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     fields = (batch.speech, batch.label, batch.level, batch.goal, batch.before)
-    return tuple(torch.from_numpy(np.asarray(x, np.float32)) for x in fields)  # type: ignore[return-value]
+    return tuple(torch.from_numpy(np.asarray(x, np.float32)).to(device) for x in fields)  # type: ignore[return-value]
 
 
 def fit_faceformer(
@@ -50,13 +50,14 @@ def fit_faceformer(
     passes: most passes over its own answers (0: teacher forcing alone).
     """
     torch.manual_seed(plan.seed)
-    net = EFaceFormer(pool.size, **(CONFIG if config is None else config))
-    loss = VertexLoss(head, basis, SPEED, UNREST)
+    device = place()
+    net = EFaceFormer(pool.size, **(CONFIG if config is None else config)).to(device)
+    loss = VertexLoss(head, basis, SPEED, UNREST).to(device)
 
     def step_loss(step: int) -> Tensor:
         rng = draws(plan, step)
-        speech, label, level, goal, before = _tensors(pool.draw(BATCH, FRAMES, rng))
-        speech[torch.from_numpy(rng.random(BATCH) < DEAF), :, len(ARTICULATION) :] = 0.0
+        speech, label, level, goal, before = _tensors(pool.draw(BATCH, FRAMES, rng), device)
+        speech[torch.from_numpy(rng.random(BATCH) < DEAF).to(device), :, len(ARTICULATION) :] = 0.0
         net.train()
         told = net.told(speech, label, level)
         given = torch.cat([before, goal[:, :-1]], 1)
@@ -65,7 +66,7 @@ def fit_faceformer(
                 given = torch.cat([before, net.decode(given, told)[:, :-1]], 1)
         return loss(net.decode(given, told), goal)
 
-    looked = _tensors(held.starts(LOOKED_AT, FRAMES))
+    looked = _tensors(held.starts(LOOKED_AT, FRAMES), device)
 
     def check() -> dict[str, float]:
         net.eval()
@@ -79,7 +80,7 @@ def fit_faceformer(
 def run_free(net: EFaceFormer, batch: Batch, basis: Basis) -> np.ndarray:
     """Weights [t, 59] that free running gives for a whole clip (a batch of one)."""
     speech, label, level, _, _ = _tensors(batch)
-    return basis.weights(net.eval().roll(speech, label, level)[0][0].numpy())
+    return basis.weights(net.eval().cpu().roll(speech, label, level)[0][0].numpy())
 
 
 @dataclass(frozen=True)

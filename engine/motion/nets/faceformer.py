@@ -73,8 +73,8 @@ class Layer(nn.Module):
 
     def bias(self, rows: int, columns: int) -> Tensor:
         """[heads, rows, columns]: rows are the last of the columns; farther periods weigh less, the future nothing."""
-        row = torch.arange(columns - rows, columns)[:, None]
-        distance = row - torch.arange(columns)[None]
+        column = torch.arange(columns, device=self.slopes.device)
+        distance = column[columns - rows :, None] - column[None]
         steps = torch.div(distance, PERIOD, rounding_mode="floor").clamp_min(0)
         bias = -self.slopes[:, None, None] * steps
         return bias.masked_fill((distance < 0) | (distance >= MEMORY), -math.inf)
