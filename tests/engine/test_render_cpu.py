@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_render_reference import near_and_wide, tensors
 
+from engine.avatar.layout import as_planes
 from engine.core.errors import BadInput, Missing
 from engine.core.splats import FAR_DEPTH, Camera, Gaussians
 from engine.core.units import linear_to_srgb
@@ -224,6 +225,25 @@ def test_bands_bound_the_memory_and_change_nothing(monkeypatch):
     raster.draw(g, camera, out)
     assert np.array_equal(whole, out)
     assert len(cpu.bands(np.array([0, 10, 20, 500, 510]), 25)) == 3
+
+
+def test_three_million_gaussians_take_bounded_memory():
+    """Work space of the cpu rasteriser: 136 bytes a Gaussian, 4 an entry of the lists; here they are tiny and few lie
+    on a tile. One band of the picture never needs more entries than MAX_ENTRIES (above)."""
+    import tracemalloc
+
+    n = 3_000_000
+    few = head_scene(3000, degree=0)
+    fields = [np.repeat(np.asarray(getattr(few, f.name)), n // 3000, axis=0) for f in dataclasses.fields(few)]
+    fields[2] = np.full((n, 3), 1e-4, np.float32)
+    many = Gaussians(*(as_planes(a) if a.ndim > 1 else a for a in fields))
+    out = np.empty((64, 64, 4), np.float32)
+    tracemalloc.start()
+    CpuRaster(1).draw(many, head_camera(64, 64), out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert out[..., 3].max() > 0.9 and np.isfinite(out).all()
+    assert peak < n * (136 + 4 * 3)
 
 
 def test_bad_requests_say_what_is_wrong():
