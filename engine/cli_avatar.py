@@ -21,7 +21,7 @@ def train(
     out: Annotated[Path, typer.Argument(help="Where the avatar goes (.npz).")],
     head: OfHead = "default",
     gaussians: Annotated[int, typer.Option(min=1, help="How many.")] = 60_000,
-    degree: Annotated[int, typer.Option(min=0, max=3, help="Degree of the colour's spherical harmonics.")] = 1,
+    degree: Annotated[int, typer.Option(min=0, max=3, help="Degree of the colour's spherical harmonics.")] = 2,
     loose: Annotated[int, typer.Option(min=0, help="Free ones, for hair and shoulders that the mesh lacks.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="At most; it stops where held-out views get no better.")] = 3000,
     check: Annotated[int, typer.Option(min=1, help="Steps between looks at held-out views.")] = 300,

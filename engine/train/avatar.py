@@ -55,7 +55,7 @@ class Recipe:
     loose: free Gaussians for hair, neck and shoulders that the mesh lacks."""
 
     count: int = 60_000
-    degree: int = 1
+    degree: int = 2
     steps: int = 3000
     seed: int = 0
     dynamic: bool = True

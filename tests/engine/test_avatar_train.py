@@ -175,8 +175,8 @@ def test_adam_is_torchs():
 
 
 def test_a_tiny_capture_is_learned(head, folder):
-    """200 Gaussians in 150 steps: 3.2 dB better on held-out views when this was written."""
-    run = Training(read_capture(folder, head), Recipe(count=200, steps=150, seed=1))
+    """200 Gaussians in 150 steps gain 2 dB or more on held-out views (degree 1: three views cannot carry more)."""
+    run = Training(read_capture(folder, head), Recipe(count=200, degree=1, steps=150, seed=1))
     before = run.check()
     losses = [run.step() for _ in range(150)]
     after = run.check()
