@@ -164,11 +164,16 @@ def _cell(value: Any) -> str:
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """`new` over the rows of an earlier table of as many clips, so that a table can be made system by system.
 
-    Raises BadInput where the earlier one counts other clips: its rows would not stand beside these.
+    What `new` did not measure of a row (voices left out) stays as it was. Raises BadInput where the earlier one counts
+    other clips: its rows would not stand beside these.
     """
     if old["clips"] != new["clips"]:
         raise BadInput(f"the page's table is of {old['clips']} clips, this one of {new['clips']}: give --clips")
-    rows = {title(name, row): row for table in (old, new) for name, row in table["systems"].items()}
+    rows: dict[str, dict[str, Any]] = {}
+    for table in (old, new):
+        for name, row in table["systems"].items():
+            known = rows.setdefault(title(name, row), {})
+            known.update({key: value for key, value in row.items() if value is not None})
     first = ("mean face", "no audio", "direct", "oracle")
     order = [name for name in first if name in rows] + sorted(set(rows) - set(first))
     return {"clips": new["clips"], "systems": {name: rows[name] for name in order}}

@@ -42,9 +42,11 @@ def test_a_table_is_made_system_by_system(tmp_path):
     report.write_page(page, result(emotalk3d=row(1.5, **BARS), **cut))
     report.write_page(page, result(emotag=row(1.7, **BARS)))
     report.write_page(page, result(emotalk3d=row(1.4, **BARS)))
+    report.write_page(page, {"clips": 4, "systems": {"direct": row(2.0, closure=None)}})
     text = page.read_text()
     assert text.count("| emotalk3d | 1.40") == 1 and "| emotag | 1.70" in text and "1.50" not in text
     assert "| emotalk3d: emotion | 3.00" in text, "ablations stay"
+    assert "| 0.90 |" in text, "closure stays where a piece did not measure it"
     names = list(json.loads(page.with_suffix(".json").read_text())["systems"])
     assert names[0] == "direct" and names.count("direct") == 1
     with pytest.raises(BadInput, match="--clips"):
