@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+import engine.cli_appearance
 import engine.cli_avatar
 import engine.cli_emotion  # noqa: F401 (adds its commands to `measure`)
 from engine.cli_figures import APPS
@@ -164,6 +165,7 @@ def render(
     backend: Annotated[str, typer.Option(help="auto, cpu, gsplat or reference.")] = "auto",
     seconds: Annotated[float | None, typer.Option(min=0.1, help="One turn of the turntable.")] = None,
     passes: Annotated[str, typer.Option(help="rgba, depth, normal (a folder gets one file a pass).")] = "rgba",
+    appearance: Annotated[Path | None, typer.Option(help="Net of 'avatar appearance' for this avatar.")] = None,
     as_json: Json = False,
 ) -> None:
     """Render the Gaussian avatar of a take: a film with its voice, or pictures."""
@@ -172,7 +174,7 @@ def render(
     request = {
         "take": str(take), "out": str(out), "avatar": avatar, "head": head, "size": parse_size(size),
         "camera": camera, "audio": str(audio) if audio else None, "backend": backend, "passes": passes.split(","),
-        "seconds": seconds,
+        "seconds": seconds, "appearance": str(appearance) if appearance else None,
     }  # fmt: skip
     with reporting(as_json) as report:
         result = job(request, report)

@@ -71,18 +71,23 @@ def portrait(head: Head) -> np.ndarray:
 def frames_of(
     take: Take, head: Head, avatar: Avatar, cameras: list[Camera], rows: np.ndarray,
     backend: str = "auto", passes: tuple[str, ...] = ("rgba",), report: Reporter = SILENT,
+    appearance: str | None = None,
 ) -> Iterator[Frame]:  # fmt: skip
-    """Rendered frames of the take's `rows` [n] through `cameras` [n], in order; bounded memory at any length."""
+    """Rendered frames of the take's `rows` [n] through `cameras` [n], in order; bounded memory at any length.
+
+    appearance: file of a net that was trained for the avatar."""
     from engine.avatar.bind import bind
     from engine.avatar.channels import coloured
     from engine.render import rasterise
 
     weights = np.concatenate([take.arkit, take.extra], 1) if avatar.channels else None
+    player = _player(appearance, avatar, head)
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         for i, points in enumerate(take_vertices(take, head, block)):
             report.step("render", start + i, len(rows))
-            gaussians = bind(avatar, head.triangles, points)
+            now = avatar if player is None else player.at(take, int(block[i]), points)
+            gaussians = bind(now, head.triangles, points)
             gaussians = coloured(avatar, gaussians, None if weights is None else weights[block[i]])
             yield rasterise(
                 gaussians, cameras[start + i], blend_space=avatar.blend_space, backend=backend, passes=passes
@@ -90,8 +95,17 @@ def frames_of(
     report.step("render", len(rows), len(rows))
 
 
+def _player(path: str | None, avatar: Avatar, head: Head) -> Any:
+    if not path:
+        return None
+    from engine.avatar.appearance.play import Player
+
+    return Player(path, avatar, head)
+
+
 def render_take(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]:
-    """{"take", "out", "avatar", "camera", "size", "audio", "passes", "seconds", "backend"} -> {"path", "frames"}.
+    """{"take", "out", "avatar", "camera", "size", "audio", "passes", "seconds", "backend", "appearance"} -> {"path",
+    "frames"}.
 
     `out` ending in .mp4 is a film over a plain background, with `audio` as its sound from the first frame; anything
     else is a folder of PNG files with alpha (straight, sRGB), one a frame and pass.
@@ -112,7 +126,8 @@ def render_take(request: dict[str, Any], report: Reporter = SILENT) -> dict[str,
     passes = tuple(request.get("passes") or ("rgba",))
     if unknown := sorted(set(passes) - {"rgba", "depth", "normal"}):
         raise BadInput(f"'{unknown[0]}' is no pass; there are: rgba, depth, normal")
-    frames = frames_of(take, head, avatar, cameras, rows, request.get("backend", "auto"), passes, report)
+    frames = frames_of(take, head, avatar, cameras, rows, request.get("backend", "auto"), passes, report,
+                       request.get("appearance"))  # fmt: skip
     if film:
         pictures = (over(frame, BACKGROUND) for frame in frames)
         write_video(out, pictures, take.fps, _size(request), audio_path=request.get("audio"))

@@ -1,0 +1,37 @@
+"""A trained appearance net on the frames of a take."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from engine.avatar.appearance.anchors import anchors_of, rest_of
+from engine.avatar.appearance.apply import changed
+from engine.avatar.appearance.drive import drive_of
+from engine.avatar.appearance.files import read_appearance
+from engine.core.anatomy import Head
+from engine.core.splats import Avatar
+from engine.core.take import Take
+
+Array = np.ndarray
+
+
+class Player:
+    """Gives the avatar as a net has it at a frame of a take. Raises BadFile, BadInput for a file that does not fit."""
+
+    def __init__(self, path: str | os.PathLike[str], avatar: Avatar, head: Head):
+        self.avatar, self.head = avatar, head
+        self.anchors = anchors_of(avatar, head)
+        self.name, self.net, self.about = read_appearance(path, rest_of(avatar, head, self.anchors))
+
+    def at(self, take: Take, row: int, vertices: Array) -> Avatar:
+        """The avatar for `take`'s frame `row` with its vertices [v, 3]."""
+        said = take.drive
+        emotion = said["emotion"][row] if "emotion" in said else None
+        intensity = float(said["intensity"][row]) if "intensity" in said else 1.0
+        va = said["va"][row] if "va" in said else None
+        au = said["au_final"][row] if "au_final" in said else take.au[row]
+        weights = np.concatenate([take.arkit[row], take.extra[row]])
+        drive = drive_of(self.head, self.anchors, vertices, weights, au, emotion, intensity, va)
+        return changed(self.avatar, self.anchors, {name: value.numpy() for name, value in self.net(drive).items()})
