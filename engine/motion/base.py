@@ -84,6 +84,12 @@ def _emovoca(path: Path | None = None) -> MotionSystem:
     return EmoVOCA(path)
 
 
+def _emodifftalk(path: Path | None = None) -> MotionSystem:
+    from engine.motion.emodifftalk import EmoDiffTalk
+
+    return EmoDiffTalk(path)
+
+
 # One line per system: name -> a function that makes it (heavy imports happen inside), from a checkpoint's path or, with
 # none, from the one that is registered under that name. `direct` has no checkpoint.
 SYSTEMS: dict[str, Callable[..., MotionSystem]] = {
@@ -91,6 +97,7 @@ SYSTEMS: dict[str, Callable[..., MotionSystem]] = {
     "emotalk3d": _emotalk3d,
     "emovoca": _emovoca,
     "emotag": _emotag,
+    "emodifftalk": _emodifftalk,
 }
 # A line for people on each, shown where a system is chosen.
 ABOUT: dict[str, str] = {

@@ -3,7 +3,8 @@
 Obeys every control through AU codes: what labels, valence-arousal, words and sliders ask for, living, joined with the
 codes that the encoder hears in the voice and the words modulate (eq. 7, controls/modulate.py). Of the voice's own codes
 those of speech, AU25 and AU26, are used; what it hears of feelings (`feelings`) is off: it learned them from
-synthesised voices. The seed draws the noise; the noise of a row hangs on the row and the seed alone.
+synthesised voices. The seed draws the noise; the noise of a row hangs on the row and the seed alone, and what moves the
+lips is drawn alike for every seed: another take may not say it worse.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from engine.motion.nets.inputs import interface, slice_of, wide_rows
 
 NAME = "emodifftalk"
 _RNG_STREAM = 53  # apart from those of the layers
+_EVERYONE = 2**40  # in place of a seed, which is smaller
 _SPOKEN = [AU_INDEX["AU25"], AU_INDEX["AU26"]]
 
 
@@ -55,6 +57,7 @@ class EmoDiffTalk:
         checkpoint = file.read(path or resolve(NAME, "motion"), NAME)
         self.basis, self.checkpoint_sha256, self.feelings = checkpoint.basis, checkpoint.sha256, feelings
         config = checkpoint.header["config"]
+        self.varied = np.array(checkpoint.header.get("varied", [1.0] * checkpoint.basis.size), np.float32)
         self.ear, self.net = SpeechToAU(**config["ear"]), Denoiser(checkpoint.basis.size, **config["net"])
         for part, net in (("ear", self.ear), ("net", self.net)):
             state = {k.removeprefix(f"{part}."): v for k, v in checkpoint.tensors.items() if k.startswith(f"{part}.")}
@@ -84,16 +87,27 @@ class EmoDiffTalk:
             codes = self.codes(rows, controls, starts)
             speech = _windows(wide_rows(rows, low, high, diffusion.MARGIN), starts, diffusion.MARGIN)
             seed = controls(np.zeros(1)).seed
-            common = noise_rows(seed, -10 * diffusion.HOP, -10 * diffusion.HOP + 1, self.basis.size)
-            reach = diffusion.SMOOTH_REACH
-            drawn = _windows(noise_rows(seed, low - reach, high + reach, self.basis.size), starts, reach)
-            noise = diffusion.steady(drawn, torch.from_numpy(common)[None])
+            noise = self.noise(seed, starts)
             made = diffusion.sample(self.net, codes, speech, noise) * self.net.spread
             weights = self.basis.weights(diffusion.blend(made, starts, first, last).numpy())
         times = np.arange(first, last) / self.native_fps
         motion = slice_of(weights, heard, controls, times, self.supports)
         weights = unsaid(np.concatenate([motion.arkit, motion.extra], 1), controls(times), motion.au)
         return dataclasses.replace(motion, arkit=weights[:, : len(ARKIT)], extra=weights[:, len(ARKIT) :]), state
+
+    def noise(self, seed: int, starts: range) -> Any:
+        """The noise of the windows, [n, w, k]: of each component the share `varied` is the seed's own."""
+        import torch
+
+        from engine.motion.nets import au_diffusion as diffusion
+
+        reach, out = diffusion.SMOOTH_REACH, torch.zeros(())
+        for number, share in ((seed, self.varied), (_EVERYONE, 1.0 - self.varied)):
+            common = noise_rows(number, -10 * diffusion.HOP, -10 * diffusion.HOP + 1, len(share))
+            rows = noise_rows(number, starts[0] - reach, starts[-1] + diffusion.WINDOW + reach, len(share))
+            drawn = diffusion.steady(_windows(rows, starts, reach), torch.from_numpy(common)[None])
+            out = out + torch.from_numpy(np.sqrt(share)) * drawn
+        return out
 
     def codes(self, rows: np.ndarray, controls: Callable[[np.ndarray], ControlTrack], starts: range) -> Any:
         """The AU codes of each window, [n, w, 36]: what the controls ask for, and the voice's own."""

@@ -37,7 +37,7 @@ from engine.motion.nets.au_diffusion import (
     sample,
     steady,
 )
-from engine.motion.nets.basis import Basis, shape_rows
+from engine.motion.nets.basis import Basis, region_metric, shape_rows
 from engine.motion.nets.codes import CODES, gathered, heard_channels, opening
 from engine.train.motion_codes import asked_of, shown_codes, slid, slid_weights, worn
 from engine.train.motion_data import Pool
@@ -46,6 +46,7 @@ from engine.train.motion_recipe import ablated, count_of, finish, gather, plan_o
 
 BATCH, EAR_BATCH = 12, 8
 EAR_STEPS = 0.15  # of the steps of stage 2
+LIPS_HELD = 4.0  # see varied_of
 SLID = 0.35  # share of windows in which single AUs are moved by hand
 STILL_MM, FLOOR_MM = 0.05, 0.02  # points that move less than this in training are at rest; least unit of a coefficient
 CONFIG: dict[str, Any] = {"ear": {"width": 64}, "net": {"width": 96, "layers": 4}}
@@ -163,6 +164,12 @@ def _by_hand(
     return basis.coefficients(moved), after, gathered(au)
 
 
+def varied_of(head: Head, basis: Basis) -> np.ndarray:
+    """How much of each component's noise the seed draws when the system runs: little where the lips move. [k]."""
+    lips, upper = (np.square(region_metric(head, basis, name)).sum(1) for name in ("lips", "upper_face"))
+    return (upper / (upper + LIPS_HELD * lips + 1e-9)).astype(np.float32)
+
+
 def answer_of(basis: Basis, spread: np.ndarray) -> np.ndarray:
     """What each of the 36 codes moves by the head's table of AUs, in units of `spread` [k]. [k, 36] float32."""
     arkit, extra = to_shapes(np.eye(CODES, dtype=np.float32).reshape(CODES, -1, 2))
@@ -257,8 +264,9 @@ def recipe(
     early = dataclasses.replace(plan, steps=first, every=max(10, first // 20), keep=out.with_suffix(".ear.pt"))
     ear, heard = fit_ear(data, held, early, config["ear"], report)
     net, log = fit(data, held, made.head, made.basis, plan, ear, config["net"], report)
+    varied = [round(float(v), 4) for v in varied_of(made.head, made.basis)]
     return finish(
         out, Both(ear, net), config, made.basis, log, system=NAME, supports=EmoDiffTalk.supports,
         native_fps=EmoDiffTalk.native_fps, head=made.head, ablate=ablate,
-        curves=("loss", "held_lips_mm", "held_upper_mm", "amplitude"), facts={"ear": heard[-1]},
+        curves=("loss", "held_lips_mm", "held_upper_mm", "amplitude"), facts={"ear": heard[-1], "varied": varied},
     )  # fmt: skip

@@ -1,0 +1,225 @@
+"""EmoDiffTalk as a motion system: one grid of windows, noise by row and seed, codes; what the bundled one learned."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_emotag import clips, held_out
+from test_motion import QUIET, gaps_mm, sound, voice
+
+from engine.core.control import Prompt
+from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, AU_INDEX
+from engine.head.action_units import to_shapes
+from engine.head.evaluate import vertices
+from engine.head.library import load_head
+from engine.motion import base
+from engine.motion.direct import Direct, blend, late, mouth
+from engine.motion.emodifftalk import EmoDiffTalk, noise_rows
+from engine.motion.nets import au_diffusion as diffusion
+from engine.motion.nets import file
+from engine.motion.nets.au_diffusion import window_starts
+from engine.motion.perform import perform, run_system, sampler
+from engine.train import emodifftalk_recipe as recipe
+from engine.train.motion_codes import slid, slid_weights
+from engine.train.motion_data import of_examples
+from engine.train.motion_loop import Plan
+from engine.train.motion_recipe import finish
+
+torch.set_num_threads(1)
+SMALL = {"ear": {"width": 16}, "net": {"width": 24, "layers": 1}}
+HAPPY = dataclasses.replace(QUIET, emotions={"happy": ((0, 0.0), (3, 1.0))})
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head()
+
+
+@pytest.fixture(scope="module")
+def lessons():
+    return recipe.lessons(of_examples(clips(), file.shared_basis()))
+
+
+@pytest.fixture(scope="module")
+def ear(lessons):
+    return recipe.fit_ear(lessons, lessons, Plan(12, rate=5e-3, every=6), SMALL["ear"])
+
+
+@pytest.fixture(scope="module")
+def fitted(head, lessons, ear):
+    """A small denoiser after a few seconds: (net, log)."""
+    plan = Plan(60, rate=5e-3, every=30)
+    return recipe.fit(lessons, lessons, head, file.shared_basis(), plan, ear[0], SMALL["net"])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(fitted, ear, head, tmp_path_factory):
+    path = tmp_path_factory.mktemp("emodifftalk") / "emodifftalk.safetensors"
+    finish(
+        path, recipe.Both(ear[0], fitted[0]), SMALL, file.shared_basis(), fitted[1], system="emodifftalk",
+        supports=EmoDiffTalk.supports, native_fps=50.0, head=head,
+    )  # fmt: skip
+    return path
+
+
+def test_both_stages_learn(ear, fitted):
+    assert ear[1][-1]["loss"] < ear[1][0]["loss"]
+    log = fitted[1]
+    assert log[-1]["loss"] < 0.6 * log[0]["loss"] and log[-1]["held_upper_mm"] < log[0]["held_upper_mm"]
+
+
+@pytest.mark.parametrize("name", recipe.ABLATIONS)
+def test_every_ablation_trains(head, lessons, ear, name):
+    config = {**recipe.ABLATIONS[name]["net"]}
+    net, log = recipe.fit(lessons, lessons, head, file.shared_basis(), Plan(2, every=1), ear[0], config)
+    assert np.isfinite(log[-1]["loss"]) and isinstance(net, diffusion.Denoiser) == (name == "codes")
+
+
+def test_the_deformation_term_sees_points_that_rest(head, lessons):
+    basis, goal = file.shared_basis(), lessons.pool.goal
+    metric = recipe.resting_metric(head, basis, goal)
+    moved = goal.astype(np.float64) - goal.astype(np.float64).mean(0)
+    assert np.sqrt(np.square(moved @ metric).sum(1).mean()) < recipe.STILL_MM
+
+
+def test_sliders_move_a_performance_by_the_rules_that_made_it():
+    rng = np.random.default_rng(0)
+    said = voice(4.0).articulation
+    before = np.zeros((len(said), 36), np.float32)
+    before[:, 2 * AU_INDEX["AU12"]] = 0.4
+    after = slid(before, rng)
+    assert np.abs(after - before).max() > 0.2 and after.min() >= 0 and after.max() <= 1
+    spoken, extra = mouth(said)
+
+    def performed(codes):
+        shapes, more = to_shapes(codes.reshape(-1, 18, 2))
+        return np.concatenate([blend(spoken, shapes, said), np.clip(extra + more, 0, 1)], 1)
+
+    names = ("lip_close", "labiodental", "voice")
+    contact = np.stack([said[:, ARTICULATION_INDEX[name]] for name in names], 1)
+    contact[:, 0] = late(contact[:, 0])
+    moved, wanted = slid_weights(performed(before), before, after, contact, said), performed(after)
+    free = (wanted < 1) & (performed(before) < 1)  # where nothing was cut off
+    assert np.abs(moved - wanted)[free].max() < 1e-5
+    assert np.abs(wanted - performed(before)).max() > 0.1
+
+
+def test_codes_move_what_the_heads_table_says_before_anything_is_learned():
+    basis, spread = file.shared_basis(), np.full(file.shared_basis().size, 0.5)
+    code = np.zeros((1, 36), np.float32)
+    code[0, 2 * AU_INDEX["AU12"]] = 1.0  # the left smile
+    moved = basis.weights((recipe.answer_of(basis, spread) @ code[0] * spread)[None]) - basis.mean
+    wanted, _ = to_shapes(code.reshape(1, 18, 2))
+    assert np.abs(moved[:, :52] - wanted).max() < 0.02 and moved[0, ARKIT_INDEX["mouthSmileLeft"]] > 0.5
+
+
+def test_noise_does_not_hang_on_the_cut():
+    whole = noise_rows(7, -40, 300, 5)
+    assert np.array_equal(whole[100:140], noise_rows(7, 60, 100, 5))
+    assert not np.array_equal(whole[100:140], noise_rows(8, 60, 100, 5))
+    assert whole.std() == pytest.approx(1, abs=0.1)
+
+
+def test_any_cut_gives_the_same_motion(checkpoint, monkeypatch):
+    system = EmoDiffTalk(checkpoint)
+    whole = run_system(system, voice(7.0), HAPPY)
+    monkeypatch.setattr("engine.motion.perform.WINDOW_S", 0.73)
+    pieces = run_system(EmoDiffTalk(checkpoint), voice(7.0), HAPPY)
+    assert np.array_equal(whole.times, pieces.times)
+    assert np.abs(whole.arkit - pieces.arkit).max() < 1e-5  # float32 sums in another order
+    keyed = sampler(voice(7.0), HAPPY)
+    middle, _ = system.run(system.prepare(voice(7.0)), keyed, 2.5, 4.1)
+    assert np.abs(whole.arkit[125:205] - middle.arkit).max() < 1e-5
+
+
+def test_the_seed_makes_the_take(checkpoint, head, monkeypatch):
+    monkeypatch.setitem(base.SYSTEMS, "emodifftalk", lambda: EmoDiffTalk(checkpoint))
+    one, again, other = (
+        perform(
+            sound(), dataclasses.replace(HAPPY, seed=s), fps=23.976, motion="emodifftalk", head=head, speech=voice()
+        )
+        for s in (1, 1, 2)
+    )
+    assert np.array_equal(one.arkit, again.arkit) and not np.array_equal(one.arkit, other.arkit)
+    assert one.meta["applied_after"] == [] and gaps_mm(head, one).min() < 0.6, "contacts are the engine's"
+
+
+def test_words_modulate_the_voices_codes(checkpoint):
+    system, heard = EmoDiffTalk(checkpoint), voice()
+    rows, starts = system.prepare(heard)[1], window_starts(0, 200)
+    denied = Prompt("x", 0, 4, 0, 0, activation={"AU26_L": -1.0, "AU26_R": -1.0})
+    controls = (QUIET, dataclasses.replace(QUIET, prompts=(denied,)))
+    plain, worded = (system.codes(rows, sampler(heard, c), starts)[1].reshape(-1, 18, 2) for c in controls)
+    jaw = AU_INDEX["AU26"]
+    assert worded[20:, jaw].max() < 0.3 * plain[20:, jaw].max() and plain[:, AU_INDEX["AU25"]].min() > 0
+    assert not plain[:, AU_INDEX["AU12"]].any(), "what the encoder hears of feelings is off"
+    feeling = EmoDiffTalk(checkpoint, feelings=1.0).codes(rows, sampler(heard, QUIET), starts)[1].reshape(-1, 18, 2)
+    assert feeling[:, AU_INDEX["AU12"]].min() > 0
+
+
+# --- the bundled network
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return EmoDiffTalk()
+
+
+@pytest.fixture(scope="module")
+def spoken():
+    """A held-out clip: (performance, speech)."""
+    return held_out("label")[0]
+
+
+def test_the_bundled_network_moves_as_held_out_people_do(bundled, head, spoken):
+    from engine.train.motion_table import errors, sealed, still
+
+    made, heard = spoken
+    truth = (made.arkit, made.extra)
+    rest = np.repeat(bundled.basis.mean[None], len(made.arkit), 0)
+    mean = errors(truth, (rest[:, :52], rest[:, 52:]), head)
+    seen = errors(truth, sealed(head, run_system(bundled, heard, still(made.keyed))), head)
+    assert seen["lve_mm"] < 0.7 * mean["lve_mm"] and seen["uve_mm"] < 0.6 * mean["uve_mm"]
+
+
+def test_the_bundled_network_obeys_labels_and_sliders(bundled, spoken):
+    def shown(controls, *names):
+        return run_system(bundled, spoken[1], controls).arkit[50:, [ARKIT_INDEX[name] for name in names]].mean()
+
+    happy = dataclasses.replace(QUIET, emotions={"happy": ((0, 1.0),)})
+    assert shown(happy, "mouthSmileLeft", "mouthSmileRight") > 0.25 + shown(QUIET, "mouthSmileLeft", "mouthSmileRight")
+    brow = dataclasses.replace(QUIET, au={"AU02_L": ((0, 0.8),)})
+    assert shown(brow, "browOuterUpLeft") > 0.4 and shown(brow, "browOuterUpRight") < 0.2
+
+
+def face_mm(head, motion):
+    return vertices(head, motion.arkit, motion.extra) * 1000
+
+
+def test_seams_are_as_smooth_as_what_lies_between(bundled, head, spoken):
+    """Speed and its change at the ends of windows against elsewhere, beside `direct`, which has no windows."""
+    ratios = []
+    for system in (bundled, Direct()):
+        points = face_mm(head, run_system(system, spoken[1], HAPPY))[:, np.asarray(head.masks["lips"]) >= 0.5]
+        offset = (np.arange(len(points)) + diffusion.OVERLAP) % diffusion.HOP
+        seam = np.isin(offset, [0, 1, diffusion.HOP - 1, *range(diffusion.OVERLAP - 1, diffusion.OVERLAP + 2)])
+        for order in (1, 2):
+            moved = np.linalg.norm(np.diff(points, order, axis=0), axis=2).mean(1)
+            ratios.append(moved[seam[: len(moved)]].mean() / moved[~seam[: len(moved)]].mean())
+    # A jump of a fifth of the usual step at each seam would show as 1.2.
+    assert ratios[0] < 1.2 * ratios[2] and ratios[1] < 1.2 * ratios[3]
+
+
+def test_another_seed_changes_the_upper_face_more_than_the_lips(bundled, head, spoken):
+    felt = dataclasses.replace(QUIET, emotions={"angry": ((0, 1.0),)})
+    one, two = (face_mm(head, run_system(bundled, spoken[1], dataclasses.replace(felt, seed=s))) for s in (1, 2))
+    moved = np.linalg.norm(one - two, axis=2)
+    lips, upper = (moved[:, np.asarray(head.masks[name]) >= 0.5] for name in ("lips", "upper_face"))
+    assert upper.max(1).mean() > lips.max(1).mean() and upper.max(1).mean() > 0.1
+
+
+def test_what_the_seed_draws_has_unit_spread(bundled):
+    starts = window_starts(0, 60_000)
+    noise = np.concatenate([bundled.noise(seed, starts).numpy() for seed in range(60)])
+    assert np.sqrt(np.square(noise).mean()) == pytest.approx(1, abs=0.15)  # one lasting part is everyone's
