@@ -23,7 +23,7 @@ def train(
     gaussians: Annotated[int, typer.Option(min=1, help="How many.")] = 60_000,
     degree: Annotated[int, typer.Option(min=0, max=3, help="Degree of the colour's spherical harmonics.")] = 2,
     loose: Annotated[int, typer.Option(min=0, help="Free ones, for hair and shoulders that the mesh lacks.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="At most; it stops where held-out views get no better.")] = 3000,
+    steps: Annotated[int, typer.Option(min=1, help="At most; it stops where held-out views get no better.")] = 6000,
     check: Annotated[int, typer.Option(min=1, help="Steps between looks at held-out views.")] = 300,
     shrink: Annotated[int, typer.Option(min=1, help="Make pictures so many times smaller.")] = 1,
     static: Annotated[bool, typer.Option("--static", help="Without dynamic colour.")] = False,

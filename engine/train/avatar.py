@@ -56,7 +56,7 @@ class Recipe:
 
     count: int = 60_000
     degree: int = 2
-    steps: int = 3000
+    steps: int = 6000
     seed: int = 0
     dynamic: bool = True
     shrink: int = 1
