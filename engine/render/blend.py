@@ -4,7 +4,7 @@ For each Gaussian of a tile's list and each of its pixel rows, 16 pixels at once
 sigma = ½ dᵀ conic d, alpha = min(0.999, opacity exp(-sigma)), nothing below 1/255; a pixel is finished when the
 transmittance would fall to 1e-4 or below (Kerbl et al. 2023; constants as in gsplat). Plain twin: reference.py.
 
-A backward pass can replay the same lists front to back from the finished image (facts: nothing else is stored).
+The way back replays the same lists front to back from the finished image: blend_gradient.py.
 """
 
 from __future__ import annotations
