@@ -158,7 +158,7 @@ def markdown(result: dict[str, Any]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.0f}" if abs(value) >= 20 else f"{value:.3g}" if abs(value) < 0.1 else f"{value:.2f}"
+    return f"{value:.0f}" if abs(value) >= 20 else f"{value:.3f}" if abs(value) < 0.1 else f"{value:.2f}"
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
