@@ -26,7 +26,7 @@ from engine.measure.legibility import load_reader
 from engine.motion.nets import file
 from engine.studio.performances import unpaired_store
 from engine.train import emovoca_desd, emovoca_generators, emovoca_mix, emovoca_recipe, emovoca_set, emovoca_table
-from engine.train.emovoca_mix import V1, V2, Mixer
+from engine.train.emovoca_mix import V1, V2, Mixer, Scales
 from engine.train.emovoca_set import Mixed, Pool
 from engine.train.motion_loop import Plan
 
@@ -79,14 +79,18 @@ def table_2(work: Path, head: Head, steps: int) -> None:
         if name == "concat":
             mixer.net.join = "reverse"
             show("2", "reversed", emovoca_table.join_row(mixer, chosen, reader, head))
-    show("2", "as trained for the set", emovoca_table.join_row(emovoca_recipe.joined(work, head), chosen, reader, head))
+    mixer = emovoca_recipe.joined(work, head)
+    show("2", "as trained for the set", emovoca_table.join_row(mixer, chosen, reader, head))
+    mixer.scales = Scales()
+    show("2", "the same at mu = 1", emovoca_table.join_row(mixer, chosen, reader, head))
 
 
 def twins(work: Path, head: Head) -> None:
     """Mixes against the face that spoke under the feeling."""
+    mixer = emovoca_recipe.joined(work, head)
     mixes: dict[str, emovoca_table.Mix] = {
-        "talk alone": lambda talk, feel, level: talk, "DE-SD": emovoca_recipe.joined(work, head).mix,
-        "displacements added": emovoca_table.plain_sum,
+        "talk alone": lambda talk, feel, level: talk, "DE-SD": mixer.mix,
+        "DE-SD at mu = 1": Mixer(mixer.net, mixer.surface).mix, "displacements added": emovoca_table.plain_sum,
     }  # fmt: skip
     for name, row in emovoca_table.against_truth(mixes, work, head).items():
         show("twins", name, row)
