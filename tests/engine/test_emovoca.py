@@ -157,7 +157,7 @@ def test_conditions_are_one_hot_at_the_papers_levels_and_nothing_at_none():
 
 
 def test_crops_follow_their_clip(clips):
-    pool = Pool(clips, lambda weights: weights[:, :7])
+    pool = Pool(clips, lambda weights: weights[:, MOUTH.start : MOUTH.start + 7])
     batch = pool.draw(16, 20, np.random.default_rng(0))
     assert batch.speech.shape == (16, 40 + 2 * AHEAD, 75) and batch.goal.shape == (16, 20, 7)
     whole = pool.whole(2)
