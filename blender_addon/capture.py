@@ -113,7 +113,7 @@ def _run(folder: Path, frames: str, threads: int) -> None:
         box = np.asarray(job["box"], np.float32) if job.get("box") else rest
         stage.light(scene, np.stack([box[:, 0], -box[:, 2], box[:, 1]], 1))
     stage.settings(scene, int(job["size"]), threads or int(job.get("threads", 0)), float(job["noise"]))
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".passes-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".passes-{os.getpid()}-") as scratch:
         stage.passes(scene, Path(scratch))
         _render(folder, job, todo, meshes, stage, Path(scratch), rest)
 

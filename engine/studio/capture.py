@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import subprocess
 import sys
 import threading
@@ -116,7 +117,7 @@ def run(
         raise BadFile(folder, f"holds no {PLAN}; plan the capture first")
     words = [*(["--frames", frames] if frames else []), *(["--threads", str(threads)] if threads else [])]
     seconds: list[float] = []
-    with contextlib.closing(_messages(_command(folder, blender, words), report)) as messages:
+    with contextlib.closing(_messages(folder, _command(folder, blender, words), report)) as messages:
         for message in messages:
             if message.get("kind") == "error":
                 raise BadInput(f"the capture stopped: {message['text']}")
@@ -139,7 +140,7 @@ def measure(folder: Path, scene: Path, mesh: str = "", blender: str = "", report
     if not scene.is_file():
         raise BadFile(scene, "no such .blend file")
     words = ["--measure", str(scene.resolve()), *(["--mesh", mesh] if mesh else [])]
-    with contextlib.closing(_messages(_command(folder, blender, words), report)) as messages:
+    with contextlib.closing(_messages(folder, _command(folder, blender, words), report)) as messages:
         for message in messages:
             if message.get("kind") == "error":
                 raise BadInput(f"{scene.name}: {message['text']}")
@@ -151,7 +152,7 @@ def _command(folder: Path, blender: str, words: Sequence[str]) -> list[str]:
     return [*(program if blender else [sys.executable, str(SCRIPT)]), str(folder), *words]
 
 
-def _messages(command: list[str], report: Reporter) -> Generator[dict[str, Any], None, None]:
+def _messages(folder: Path, command: list[str], report: Reporter) -> Generator[dict[str, Any], None, None]:
     """What the Blender process says; ends it when the person asked to stop. Raises Missing, BadInput."""
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
@@ -194,6 +195,8 @@ def _messages(command: list[str], report: Reporter) -> Generator[dict[str, Any],
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
+        for left in folder.glob(f".passes-{process.pid}-*"):  # an ended Blender clears nothing away
+            shutil.rmtree(left, ignore_errors=True)
     if code:
         last = next((line.strip() for line in reversed(tail) if line.strip()), f"exit code {code}")
         if "No module named 'bpy'" in last:

@@ -114,7 +114,7 @@ def test_a_cancel_ends_blender_and_keeps_what_is_done(tmp_path):
     with pytest.raises(Cancelled):
         capture.run(folder, threads=1, report=_StopAfterOne())
     running = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout.split()
-    assert not running, "Blender has ended"
+    assert not running and not list(folder.glob(".passes*")), "Blender has ended and left nothing behind"
     count = len(list((folder / "images").glob("*.png")))
     assert 1 <= count < len(made.shots)
     assert capture.index(folder)["pictures"] == count
