@@ -49,7 +49,7 @@ class Dressed:
         """What the net is told of a pose; made once."""
         if pose not in self._drives:
             posed = self.capture.poses[pose]
-            au, emotion = _said(self.capture.folder, posed)
+            au, emotion = _said(posed)
             head = self.capture.head
             self._drives[pose] = drive_of(head, self.anchors, posed.vertices, posed.weights, au, emotion)
         return self._drives[pose]
@@ -87,12 +87,11 @@ class Dressed:
         return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
 
 
-def _said(folder: Path, posed: Posed) -> tuple[Array, Array | None]:
+def _said(posed: Posed) -> tuple[Array, Array | None]:
     """Action units [18, 2] and emotion [14] that a capture of ours wrote beside the pose; zeros and None elsewhere."""
-    path = folder / "flame_param" / f"{posed.name}.npz"
     au, emotion = np.zeros((len(AUS), 2), np.float32), None
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as data:
+    if posed.parameters is not None:
+        with np.load(posed.parameters, allow_pickle=False) as data:
             if "au" in data.files and data["au"].size == au.size:
                 au = data["au"].reshape(au.shape).astype(np.float32)
             if "emotion" in data.files and data["emotion"].size == len(EMOTIONS):

@@ -48,11 +48,13 @@ class View:
 
 @dataclass(frozen=True)
 class Posed:
-    """vertices [v, 3] float32 metres; weights [59]: ARKit's shapes, then the extra ones."""
+    """vertices [v, 3] float32 metres; weights [59]: ARKit's shapes, then the extra ones; parameters: the frame's own
+    flame_param file, where it has one."""
 
     name: str
     vertices: Array
     weights: Array
+    parameters: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -189,19 +191,20 @@ def _load(path: Path) -> dict[str, Array]:
 def _posed(folder: Path, head: Head, frame: dict[str, Any]) -> Posed:
     """The mesh and shape weights of a pose."""
     name = str(frame.get("timestep_id", frame["timestep_index"]))
-    raw = _load(folder / str(frame["flame_param_path"])) if "flame_param_path" in frame else {}
+    path = folder / str(frame["flame_param_path"]) if "flame_param_path" in frame else None
+    raw = _load(path) if path is not None else {}
     if "expr_names" in raw:
         weights = np.zeros(COUNT, np.float32)
         for shape, value in zip(raw["expr_names"], raw["expr"].ravel(), strict=True):
             weights[column(str(shape))] = value
         vertices = _evaluated(folder, head, frame)
-    elif raw:
-        vertices, weights = _from_flame(folder / str(frame["flame_param_path"]), head, raw)
+    elif raw and path is not None:
+        vertices, weights = _from_flame(path, head, raw)
     else:
         vertices, weights = _evaluated(folder, head, frame), np.zeros(COUNT, np.float32)
     if vertices.shape != head.template.shape or not np.isfinite(vertices).all():
         raise BadInput(f"pose '{name}' has {len(vertices)} vertices, the head '{head.name}' has {len(head.template)}")
-    return Posed(name, vertices, weights)
+    return Posed(name, vertices, weights, path)
 
 
 def _evaluated(folder: Path, head: Head, frame: dict[str, Any]) -> Array:

@@ -9,8 +9,9 @@ import torch
 from engine.avatar.appearance import build
 from engine.avatar.appearance.files import read_appearance, save_appearance
 from engine.core.errors import BadInput
-from engine.core.names import ARKIT_INDEX
+from engine.core.names import ARKIT_INDEX, AU_INDEX, PAPER17
 from engine.head.library import load_head
+from engine.studio.poses import make
 from engine.train.appearance_recipe import Dressed, train_appearance
 from engine.train.avatar_data import read_capture
 
@@ -47,6 +48,22 @@ def test_a_net_learns_what_the_mesh_does_not_show(setting, tmp_path):
     again = dressed.measure(net, capture.views["test"], 1)
     assert again["head_psnr"] == pytest.approx(result["test_with"]["head_psnr"], abs=0.05)  # float16
     assert about["steps"] == result["steps"]
+
+
+def test_the_net_hears_what_the_capture_wrote_of_a_pose(head, tmp_path, monkeypatch):
+    """A named expression drives units and emotion: the files are numbered, the pose's name is another."""
+    happy = make("happy", {"labels": {"happy": 1.0}})
+    monkeypatch.setattr(tiny_capture, "POSES", (make("neutral", {}), happy))
+    avatar = tiny_capture.spread_with_colour(head)
+    tiny_capture.write(tmp_path, head, avatar)
+    capture = read_capture(tmp_path, head)
+    row = next(i for i, posed in capture.poses.items() if posed.name == "happy")
+    drive = Dressed(capture, avatar).drive(row)
+    units = [AU_INDEX[name] for name in PAPER17]
+    assert drive.aus.numpy() == pytest.approx(happy.au[units].mean(1)) and drive.aus.max() > 0.3
+    assert drive.emotion.numpy() == pytest.approx(happy.emotion[1:]) and drive.emotion.max() == 1
+    still = Dressed(capture, avatar).drive(next(i for i, p in capture.poses.items() if p.name == "neutral"))
+    assert not still.aus.any() and not still.emotion.any()
 
 
 def test_a_take_is_rendered_with_its_net(setting, tmp_path, head):
