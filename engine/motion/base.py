@@ -134,9 +134,10 @@ def _supports(entry: Entry) -> tuple[str, ...]:
     if entry.supports or entry.path is None:
         return entry.supports
     try:
-        return tuple(header_of(entry.path).get("supports", ()))
-    except BadFile:  # using it says what is wrong; listing the others must not fail
-        return ()
+        said = header_of(entry.path).get("supports", ())
+        return tuple(control for control in said if control in CONTROLS)
+    except (BadFile, AttributeError, TypeError, ValueError):
+        return ()  # using it says what is wrong; listing the others must not fail
 
 
 def get_system(name: str) -> MotionSystem:

@@ -88,10 +88,13 @@ class Server:
     def _take(self, message: dict[str, Any]) -> None:
         kind = message["kind"]
         if kind == "hello":
+            systems, trouble = _systems()
             self._channel.send(
                 "hello", protocol=protocol.VERSION, version=engine.__version__, pid=os.getpid(),
-                session=str(self._session.folder), jobs=sorted(self._jobs), systems=offered(),
+                session=str(self._session.folder), jobs=sorted(self._jobs), systems=systems,
             )  # fmt: skip
+            if trouble:
+                self._channel.send("warning", id=None, message=trouble)
         elif kind == "cancel":
             self._cancel(message["id"])
         else:
@@ -181,6 +184,18 @@ class _JobReporter(Reporter):
 
     def _warning(self, sentence: str) -> None:
         self._channel.send("warning", id=self._id, message=sentence)
+
+
+def _systems() -> tuple[list[dict[str, Any]], str]:
+    """(the motion systems for a hello, a sentence on what is wrong with their list). Raises nothing: what lies in the
+    user's folder must not keep an engine from answering."""
+    try:
+        return offered(), ""
+    except SoliloquyError as error:
+        print(error, file=sys.stderr, flush=True)
+        return [], str(error)
+    except Exception as error:
+        return [], internal_error("the list of motion systems", error)
 
 
 def internal_error(where: str, error: BaseException) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.motion.base import CONTROLS
 from engine.serve import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +85,42 @@ def test_hello_and_a_job_with_progress(engine):
     progress = [m for m in engine.seen if m["kind"] == "progress"]
     assert progress[0]["stage"] == "counting" and progress[0]["total"] == 30
     assert len(progress) <= 10, "30 steps of 10 ms are 0.3 s: about 20 reports a second, not one a step"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", '{"kind": "registry", "format": "x", "entries": []}', '{"kind": "registry", "entries": [{}]}'],
+    ids=["json", "format", "entry"],
+)
+def test_a_damaged_registry_of_the_user_is_told_and_hello_answered(tmp_path, monkeypatch, text):
+    """Of an engine error and of one that nobody foresaw ("format" is no number) alike; a sound job still runs."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "registry.json").write_text(text)
+    monkeypatch.setenv("SOLILOQUY_HOME", str(tmp_path / "home"))
+    process = Process(tmp_path / "log")
+    process.say("hello")
+    assert process.next("hello")["systems"] == []
+    warning = process.next("warning")
+    assert warning["id"] is None and ("registry.json" in warning["message"] or "motion systems" in warning["message"])
+    assert process.job("count", {"steps": 1})["kind"] == "result" and process.log.read_text()
+    process.end()
+
+
+def test_an_odd_checkpoint_of_the_user_leaves_the_list_of_systems_whole(tmp_path, monkeypatch):
+    from safetensors.numpy import save_file
+
+    (tmp_path / "home" / "motion").mkdir(parents=True)
+    monkeypatch.setenv("SOLILOQUY_HOME", str(tmp_path / "home"))
+    for name, header in (("emotag", '{"supports": 5}'), ("emovoca", "[]"), ("emotalk3d", '{"supports": [[], "au"]}')):
+        meta = {"kind": "motion net", "format": "1", "header": header}
+        save_file({"a": np.zeros(1)}, tmp_path / "home" / "motion" / f"{name}.safetensors", meta)
+    (tmp_path / "home" / "motion" / "emodifftalk.safetensors").write_bytes(b"nothing")
+    process = Process(tmp_path / "log")
+    process.say("hello")
+    obeys = {row["name"]: row["obeys"] for row in process.next("hello")["systems"]}
+    process.end()
+    assert obeys == {"direct": list(CONTROLS), "emotalk3d": ["au"], "emovoca": [], "emotag": [], "emodifftalk": []}
+    assert not process.log.read_text()
 
 
 def test_hello_is_answered_while_a_job_runs(engine):
