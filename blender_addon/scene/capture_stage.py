@@ -148,9 +148,16 @@ def read_pass(path: Path) -> np.ndarray:
         bpy.data.images.remove(image)
 
 
+def depth_steps(depth: np.ndarray) -> np.ndarray:
+    """Metres [...] -> uint16 in steps of DEPTH_STEP_M; 0 (unknown) where nothing is and beyond 6.5535 m, which 16 bits
+    do not hold."""
+    steps = np.round(np.where((depth > 0) & (depth < FAR), depth, 0) / DEPTH_STEP_M)
+    return np.where(steps <= 65535, steps, 0).astype(np.uint16)
+
+
 def geometry(folder: Path) -> dict[str, np.ndarray]:
-    """The passes of the last picture: depth [h, w] uint16 in steps of DEPTH_STEP_M (0: nothing there), normal [h, w, 3]
-    int8 in 1/127, engine axes. Removes the files."""
+    """The passes of the last picture: depth [h, w] uint16 (`depth_steps`), normal [h, w, 3] int8 in 1/127,
+    engine axes. Removes the files."""
     found = {kind: next(iter(sorted(folder.glob(f"{kind}*.exr"))), None) for kind in ("depth", "normal")}
     if None in found.values():
         raise RuntimeError("Blender wrote no depth or normal pass")
@@ -159,9 +166,8 @@ def geometry(folder: Path) -> dict[str, np.ndarray]:
     for path in found.values():
         path.unlink()  # type: ignore[union-attr]
     seen = (depth > 0) & (depth < FAR)
-    steps = np.clip(np.where(seen, depth, 0) / DEPTH_STEP_M, 0, 65535)
     return {
-        "depth": np.round(steps).astype(np.uint16),
+        "depth": depth_steps(depth),
         "normal": np.round(np.clip(np.where(seen[..., None], normal, 0), -1, 1) * 127).astype(np.int8),
     }
 

@@ -130,4 +130,9 @@ def check_depth_and_normal_passes_say_where_the_surface_is():
     assert (found["normal"] == [0, 0, 127]).all()
 
 
+def check_depth_that_does_not_fit_is_unknown():
+    metres = np.array([0.0, -1.0, 1e-5, 1.0, 6.5535, 6.5536, 9.0, 1e10, np.inf, np.nan], np.float32)
+    assert capture_stage.depth_steps(metres).tolist() == [0, 0, 0, 10000, 65535, 0, 0, 0, 0, 0]
+
+
 main(globals())
