@@ -193,18 +193,33 @@ def _posed(folder: Path, head: Head, frame: dict[str, Any]) -> Posed:
     name = str(frame.get("timestep_id", frame["timestep_index"]))
     path = folder / str(frame["flame_param_path"]) if "flame_param_path" in frame else None
     raw = _load(path) if path is not None else {}
-    if "expr_names" in raw:
-        weights = np.zeros(COUNT, np.float32)
-        for shape, value in zip(raw["expr_names"], raw["expr"].ravel(), strict=True):
-            weights[column(str(shape))] = value
-        vertices = _evaluated(folder, head, frame)
-    elif raw and path is not None:
-        vertices, weights = _from_flame(path, head, raw)
+    if path is not None and "expr_names" in raw:
+        vertices, weights = _evaluated(folder, head, frame), _named_weights(path, raw)
+    elif path is not None and raw:
+        try:
+            vertices, weights = _from_flame(path, head, raw)
+        except (ValueError, IndexError, TypeError) as error:
+            raise BadFile(path, f"holds FLAME parameters of other sizes ({error})") from None
     else:
         vertices, weights = _evaluated(folder, head, frame), np.zeros(COUNT, np.float32)
     if vertices.shape != head.template.shape or not np.isfinite(vertices).all():
         raise BadInput(f"pose '{name}' has {len(vertices)} vertices, the head '{head.name}' has {len(head.template)}")
     return Posed(name, vertices, weights, path)
+
+
+def _named_weights(path: Path, raw: dict[str, Array]) -> Array:
+    """[59] from `expr_names` and `expr`, which a capture of ours writes. Raises BadFile."""
+    weights = np.zeros(COUNT, np.float32)
+    try:
+        for shape, value in zip(raw["expr_names"].ravel(), raw["expr"].ravel(), strict=True):
+            weights[column(str(shape))] = float(value)
+    except KeyError as error:
+        raise BadFile(path, f"names {error} as a shape, which there is not; capture again") from None
+    except ValueError:
+        raise BadFile(path, "has not one number in 'expr' for each of 'expr_names'; capture again") from None
+    if not np.isfinite(weights).all():
+        raise BadFile(path, "holds shape weights that are not finite; capture again")
+    return weights
 
 
 def _evaluated(folder: Path, head: Head, frame: dict[str, Any]) -> Array:
@@ -215,7 +230,10 @@ def _evaluated(folder: Path, head: Head, frame: dict[str, Any]) -> Array:
     base = _load(folder / "meshes" / "canonical.npz").get("vertices")
     if offsets is None or base is None or offsets.shape != base.shape:
         raise BadFile(folder / str(frame["mesh_path"]), "does not fit meshes/canonical.npz; capture again")
-    return np.asarray(base, np.float32) + offsets.astype(np.float32)
+    try:
+        return np.asarray(base, np.float32) + np.asarray(offsets, np.float32)
+    except ValueError:
+        raise BadFile(folder / str(frame["mesh_path"]), "holds words in place of numbers; capture again") from None
 
 
 def _from_flame(path: Path, head: Head, raw: dict[str, Array]) -> tuple[Array, Array]:
@@ -233,6 +251,8 @@ def _from_flame(path: Path, head: Head, raw: dict[str, Array]) -> tuple[Array, A
     zero = np.zeros((1, 3))
     parts = [raw.get(name, zero).reshape(1, -1) for name in ("rotation", "neck_pose", "jaw_pose")]
     pose = np.concatenate([*parts, raw.get("eyes_pose", np.zeros((1, 6))).reshape(1, -1)], 1)
+    if pose.shape[1] != 15:
+        raise ValueError(f"rotation, neck_pose, jaw_pose and eyes_pose hold {pose.shape[1]} numbers, not 15")
     shape = raw.get("shape", np.zeros(0)).ravel()[: head.identity.shape[2]]
     vertices = flame_vertices(head, shape, expression, pose)[0]
     for name in ("static_offset", "dynamic_offset"):

@@ -10,7 +10,7 @@ import tiny_capture
 from typer.testing import CliRunner
 
 from engine.cli import app
-from engine.core.errors import BadInput
+from engine.core.errors import BadFile, BadInput
 from engine.core.names import ARKIT_INDEX
 from engine.head.evaluate import flame_vertices
 from engine.head.library import load_head
@@ -96,3 +96,11 @@ def test_flame_parameters_of_trackers_pose_the_users_own_flame(folder, tmp_path)
     assert posed.weights[ARKIT_INDEX["jawOpen"]] > 0.1, "channels hear of the open jaw"
     with pytest.raises(BadInput, match="import your FLAME"):
         read_capture(copy, load_head())
+    spoilt = {
+        "two_turns": {"rotation": np.zeros((2, 3), np.float32)}, "offset": {"static_offset": np.zeros((1, 7))},
+        "place": {"translation": np.zeros(2)}, "word": {"expr": np.full((1, 100), "wide")},
+    }  # fmt: skip
+    for change in spoilt.values():
+        np.savez(copy / "flame_param" / "00001.npz", **{**fields, **change})
+        with pytest.raises(BadFile, match="00001.npz.*other sizes"):
+            read_capture(copy, head)

@@ -342,6 +342,12 @@ BROKEN = {
     "no mesh": (lambda f: shutil.rmtree(f / "meshes"), "no such file"),
     "bad mesh": (lambda f: (f / "meshes" / "00001.npz").write_bytes(b"PK\x03\x04 cut"), "damaged"),
     "bad parameters": (lambda f: (f / "flame_param" / "00001.npz").write_bytes(b""), "damaged"),
+    "unknown shape": (lambda f: _respell(f, expr_names=lambda a: np.where(a == "jawOpen", "jawAjar", a)), "'jawAjar'"),
+    "no weights": (lambda f: _respell(f, expr=None), "00001.npz.*'expr'"),
+    "too few weights": (lambda f: _respell(f, expr=lambda a: a[:, :-1]), "00001.npz.*one number"),
+    "words for weights": (lambda f: _respell(f, expr=lambda a: np.full(a.shape, "wide")), "00001.npz.*one number"),
+    "weights not finite": (lambda f: _respell(f, expr=lambda a: a * np.nan), "00001.npz.*not finite"),
+    "tracked, other head": (lambda f: _respell(f, expr_names=None), "import your FLAME"),
     "another head": (lambda f: _another_head(f), "not of 'default'"),
 }
 
@@ -351,6 +357,14 @@ def _spoil(folder, key, value):
     raw = json.loads(path.read_text())
     raw["frames"][1][key] = value
     path.write_text(json.dumps(raw))
+
+
+def _respell(folder, **changes):
+    """Rewrites fields of a pose's parameters; None leaves a field out."""
+    path = folder / "flame_param" / "00001.npz"
+    fields = dict(np.load(path))
+    made = {name: change(fields[name]) for name, change in changes.items() if change is not None}
+    np.savez(path, **{name: value for name, value in {**fields, **made}.items() if changes.get(name, 1) is not None})
 
 
 def _another_head(folder):
