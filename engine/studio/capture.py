@@ -59,7 +59,7 @@ def prepare(
     }  # fmt: skip
     before = folder / PLAN
     if before.exists():
-        if _essence(read_json(before)) != _essence(json.loads(json.dumps(job))):
+        if not _same(read_json(before), json.loads(json.dumps(job))):
             raise BadInput(f"{folder} holds another capture: go on without options (--resume), or take another folder")
         return
     with replacing(folder / "poses.npz") as part:
@@ -75,8 +75,24 @@ def prepare(
     write_json(before, job)
 
 
+def _same(old: Any, new: dict[str, Any]) -> bool:
+    """Whether a run into a folder whose plan is `old` makes the pictures that `new` asks for. What an older Soliloquy
+    did not write into a plan counts as equal."""
+    essence = _essence(old)
+    if essence is None or essence != _essence(new):
+        return False
+    if any(key in old and old[key] != new[key] for key in ("mesh", "noise", "light", "keep_scene")):
+        return False
+    if old.get("box") is None or new["box"] is None:
+        return "box" not in old or old["box"] is new["box"]
+    try:  # metres; the same mesh evaluated on another machine may differ in its last digits
+        return bool(np.allclose(old["box"], new["box"], rtol=0, atol=1e-4))
+    except (TypeError, ValueError):
+        return False
+
+
 def _essence(job: Any) -> Any:
-    """What must not change between two runs into one folder."""
+    """Of what must not change between two runs into one folder: what every plan has."""
     try:
         cameras = [[round(float(c[k]), 4) for k in ("fl_x", "cx", "cy")] + [c["split"]] for c in job["cameras"]]
         shots = [[s["name"], s["split"], s["samples"]] for s in job["shots"]]
@@ -224,9 +240,10 @@ def index(folder: Path) -> dict[str, Any]:
 
 
 def _write_mask(picture: Path, target: Path) -> None:
+    """The picture's alpha, unless a mask at least as new is there."""
     from PIL import Image
 
-    if target.exists():
+    if target.exists() and target.stat().st_mtime_ns >= picture.stat().st_mtime_ns:
         return
     with Image.open(picture) as image, replacing(target) as part:
         image.convert("RGBA").getchannel("A").save(part)

@@ -2,10 +2,12 @@
 
 import ast
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from engine.avatar.channels import CHANNELS
 from engine.core.errors import BadFile, BadInput
@@ -152,6 +154,61 @@ def test_a_folder_keeps_its_plan(tmp_path):
     assert (
         counts["pictures"] == 0 and json.loads((tmp_path / "a" / "transforms_train.json").read_text())["frames"] == []
     )
+
+
+def test_other_options_are_another_capture(tmp_path):
+    """Of each option that changes pictures; a plan that lacks one (an older Soliloquy's) goes on."""
+    train, test = table()
+    points = load_head().template
+    made, scene = plan(train, test, points, 64), tmp_path / "own.blend"
+
+    def prepare(**options):
+        capture.prepare(tmp_path / "a", made, 64, scene=scene, **({"mesh": "Face", "points": points} | options))
+
+    prepare()
+    prepare()
+    prepare(points=points + 1e-6)
+    others = [
+        {"mesh": "Hat"},
+        {"noise": 0.01},
+        {"light": False},
+        {"keep_scene": True},
+        {"points": points + 0.01},
+        {"points": None},
+    ]
+    for other in others:
+        with pytest.raises(BadInput, match="another capture"):
+            prepare(**other)
+    path = tmp_path / "a" / capture.PLAN
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps({**written, "box": "no box"}))
+    with pytest.raises(BadInput, match="another capture"):
+        prepare()
+    later = ("mesh", "noise", "light", "keep_scene", "box")
+    path.write_text(json.dumps({k: v for k, v in written.items() if k not in later}))
+    for other in others:
+        prepare(**other)
+
+
+def test_a_mask_older_than_its_picture_is_made_anew(tmp_path):
+    train, test = table()
+    made, folder = plan(train, test, load_head().template, 64), tmp_path / "a"
+    capture.prepare(folder, made, 64, scene=tmp_path / "own.blend")
+    name = f"{file_name(made.shots[0])}.png"
+    picture, mask = folder / "images" / name, folder / "fg_masks" / name
+    picture.parent.mkdir()
+
+    def mask_of(alpha, time):
+        Image.new("RGBA", (4, 4), (0, 0, 0, alpha)).save(picture)
+        os.utime(picture, (time, time))
+        assert capture.index(folder)["pictures"] == 1
+        os.utime(mask, (1000, 1000))
+        with Image.open(mask) as image:
+            return image.getpixel((0, 0))
+
+    assert mask_of(10, 1000) == 10
+    assert mask_of(20, 1001) == 20
+    assert mask_of(30, 999) == 20, "a newer mask is kept"
 
 
 def test_channels_move_with_the_muscles_of_the_wrinkle_shader():
