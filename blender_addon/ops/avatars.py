@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import bpy
@@ -44,8 +45,7 @@ class SOLILOQUY_OT_import_avatar(EngineOperator, bpy.types.Operator):
         source = Path(bpy.path.abspath(self.filepath))
         if not source.exists():
             raise SceneProblem(f"{source} is not there: choose a point_cloud.ply of GaussianAvatars")
-        folder = source if source.is_dir() else source.parent
-        request = {"source": str(source), "head": self.head, "out": str(folder / "soliloquy_avatar.npz")}
+        request = {"source": str(source), "head": self.head, "out": str(_free_name(source))}
         made = yield from call(shared.engine(), "avatar_import", request, self._warn)
         mesh, _ = yield from add_head(context, made["head"], self._warn)
         mesh["soliloquy_avatar"] = made["path"]
@@ -88,6 +88,17 @@ class SOLILOQUY_OT_splat_points(EngineOperator, bpy.types.Operator):
         ob.matrix_world = (rig or mesh).matrix_world.copy()
         discard(answer["arrays"], shared.engine().session)
         return f"Added {ob.name}: {answer['count']} points, colours in {answer['blend_space']}"
+
+
+def _free_name(source: Path) -> Path:
+    """Where the avatar of a .ply (or of a folder with a point_cloud.ply) goes: STEM_soliloquy.npz beside it, numbered
+    if an avatar or a head of that name is there."""
+    folder, stem = (source, "point_cloud") if source.is_dir() else (source.parent, source.stem)
+    for number in itertools.count(1):
+        name = f"{stem}_soliloquy" if number == 1 else f"{stem}_soliloquy_{number}"
+        if not any((folder / f"{name}{end}.npz").exists() for end in ("", "_head")):
+            break
+    return folder / f"{name}.npz"
 
 
 def _own_head(context: bpy.types.Context) -> bpy.types.Object:

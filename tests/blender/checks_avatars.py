@@ -48,9 +48,21 @@ def check_a_foreign_avatar_becomes_a_head():
     assert bpy.ops.soliloquy.import_avatar(filepath=path, head=HEAD) == {"FINISHED"}
     control = find.active_control(bpy.context)
     mesh = find.head_of(control)
-    assert mesh["soliloquy_avatar"] == str(FOLDER / "soliloquy_avatar.npz") and Path(mesh["soliloquy_avatar"]).is_file()
-    assert mesh["soliloquy_head_name"] == str(FOLDER / "soliloquy_avatar_head.npz")
+    first = FOLDER / "point_cloud_soliloquy.npz"
+    assert mesh["soliloquy_avatar"] == str(first) and first.is_file()
+    assert mesh["soliloquy_head_name"] == str(FOLDER / "point_cloud_soliloquy_head.npz")
     assert len(mesh.data.shape_keys.key_blocks) > 100
+
+
+def check_a_second_import_leaves_the_first_ones_files():
+    paths = sorted(FOLDER.glob("*_soliloquy*.npz"))
+    before = [(p, p.read_bytes()) for p in paths]
+    assert len(before) == 2
+    assert bpy.ops.soliloquy.import_avatar(filepath=str(FOLDER / "point_cloud.ply"), head=HEAD) == {"FINISHED"}
+    mesh = find.head_of(find.active_control(bpy.context))
+    assert mesh["soliloquy_avatar"] == str(FOLDER / "point_cloud_soliloquy_2.npz")
+    assert mesh["soliloquy_head_name"] == str(FOLDER / "point_cloud_soliloquy_2_head.npz")
+    assert all(p.read_bytes() == data for p, data in before)
 
 
 def check_its_splats_lie_on_its_mesh():
