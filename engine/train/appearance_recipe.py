@@ -31,7 +31,7 @@ from engine.train import avatar_kernels as kernels
 from engine.train.avatar_appearance import Learner
 from engine.train.avatar_data import Capture, Posed, View
 from engine.train.avatar_loss import Photometric
-from engine.train.avatar_measure import compare
+from engine.train.avatar_measure import compare, require_heads
 
 Array = np.ndarray
 
@@ -113,6 +113,7 @@ def train_appearance(
     held = capture.views["val"] or capture.views["test"]
     if not held or not capture.views["train"] or steps < 1 or check < 1:
         raise BadInput("an appearance net needs training and held-out pictures, and at least one step")
+    require_heads(capture, held, shrink)
     torch.manual_seed(seed)
     dressed = Dressed(capture, avatar)
     learner = Learner(build(name, dressed.rest, **config), dressed.anchors, rate)

@@ -27,7 +27,7 @@ from engine.render.gradient import backward, forward
 from engine.train import avatar_kernels as kernels
 from engine.train.avatar_data import Capture, View, read_capture
 from engine.train.avatar_loss import D_SSIM, Photometric, geometric
-from engine.train.avatar_measure import measure, strip
+from engine.train.avatar_measure import evenly, measure, require_heads, strip
 from engine.train.avatar_model import PARTS, Model
 from engine.train.avatar_start import coloured_from, start
 
@@ -201,6 +201,7 @@ def train(
         raise BadInput(f"{out}: avatars are written as .npz; 'avatar export' makes other files of it")
     capture = read_capture(folder, head)
     state, preview = out.with_suffix(".state.npz"), out.with_suffix(".preview.png")
+    require_heads(capture, evenly(capture.views["val"] or capture.views["train"], LOOKS), recipe.shrink)
     begin = time.monotonic()
     run = Training(capture, recipe, report)
     key = _key(capture, recipe)

@@ -270,6 +270,8 @@ def _read_picture(view: View, shrink: int) -> Picture:
     if rgba.shape[:2] != (view.camera.height, view.camera.width):
         raise BadFile(view.picture, f"is {rgba.shape[1]} x {rgba.shape[0]} pixels, its camera says otherwise")
     camera = view.camera
+    if shrink > min(camera.width, camera.height):
+        raise BadInput(f"{view.picture} has fewer than {shrink} pixels a side; use a smaller --shrink")
     depth: Array | None = None
     normal: Array | None = None
     if view.geometry is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from engine.avatar.bind import bind
 from engine.avatar.channels import coloured
 from engine.core.anatomy import Head
+from engine.core.errors import BadInput
 from engine.core.files import replacing
 from engine.core.progress import SILENT, Reporter
 from engine.core.splats import Avatar, Camera, Gaussians
@@ -87,6 +88,23 @@ def compare(capture: Capture, view: View, picture: Picture, rgba: Array) -> dict
     return out
 
 
+def evenly(views: list[View], most: int) -> list[View]:
+    """No more than `most` of the views, evenly (0: all)."""
+    if not 0 < most < len(views):
+        return views
+    return [views[int(i)] for i in np.linspace(0, len(views) - 1, most)]
+
+
+def require_heads(capture: Capture, views: list[View], shrink: int = 1) -> None:
+    """Raise BadInput where no view shows a head that can be measured: asked before hours of work."""
+    for view in views:
+        if head_box(capture.head, capture.poses[view.pose].vertices, capture.picture(view, shrink).camera) is not None:
+            return
+    raise BadInput(
+        "the held-out pictures are too small: no head in them is wider than 12 pixels; use a smaller --shrink"
+    )
+
+
 def measure(
     avatar: Avatar, capture: Capture, split: str = "test", shrink: int = 1, dynamic: bool = True,
     report: Reporter = SILENT, most: int = 0,
@@ -96,9 +114,7 @@ def measure(
     most: look at no more than so many, evenly (0: all).
     """
     rows = []
-    views = capture.views[split]
-    if 0 < most < len(views):
-        views = [views[int(i)] for i in np.linspace(0, len(views) - 1, most)]
+    views = evenly(capture.views[split], most)
     for i, view in enumerate(views):
         report.step("measure", i, len(views))
         picture = capture.picture(view, shrink)

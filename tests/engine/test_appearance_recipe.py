@@ -13,6 +13,7 @@ from engine.core.names import ARKIT_INDEX, AU_INDEX, PAPER17
 from engine.head.library import load_head
 from engine.studio.poses import make
 from engine.train.appearance_recipe import Dressed, train_appearance
+from engine.train.avatar import Recipe, train
 from engine.train.avatar_data import read_capture
 
 torch.set_num_threads(1)
@@ -64,6 +65,16 @@ def test_the_net_hears_what_the_capture_wrote_of_a_pose(head, tmp_path, monkeypa
     assert drive.emotion.numpy() == pytest.approx(happy.emotion[1:]) and drive.emotion.max() == 1
     still = Dressed(capture, avatar).drive(next(i for i, p in capture.poses.items() if p.name == "neutral"))
     assert not still.aus.any() and not still.emotion.any()
+
+
+@pytest.mark.parametrize("shrink", [8, 100])
+def test_pictures_too_small_to_measure_are_refused_at_once(setting, tmp_path, head, shrink):
+    """Eight pixels of 64 are left, then less than one."""
+    capture, avatar = setting
+    with pytest.raises(BadInput, match="smaller --shrink"):
+        train_appearance(capture, avatar, "emotalk3d", tmp_path / "net.safetensors", shrink=shrink)
+    with pytest.raises(BadInput, match="smaller --shrink"):
+        train(capture.folder, tmp_path / "me.npz", head, Recipe(count=20, shrink=shrink))
 
 
 def test_a_take_is_rendered_with_its_net(setting, tmp_path, head):

@@ -102,5 +102,5 @@ def test_flame_parameters_of_trackers_pose_the_users_own_flame(folder, tmp_path)
     }  # fmt: skip
     for change in spoilt.values():
         np.savez(copy / "flame_param" / "00001.npz", **{**fields, **change})
-        with pytest.raises(BadFile, match="00001.npz.*other sizes"):
+        with pytest.raises(BadFile, match=r"00001\.npz.*other sizes"):
             read_capture(copy, head)
