@@ -60,12 +60,15 @@ def measure_avatar(
 
     from engine.avatar.library import load_avatar
     from engine.core.errors import BadInput
+    from engine.core.files import writable
     from engine.head.library import load_head
     from engine.train.avatar_data import SPLITS, read_capture
     from engine.train.avatar_measure import measure
     from engine.train.avatar_measure import strip as write_strip
     from engine.train.avatar_wrinkles import wrinkles
 
+    if strip is not None and writable(strip).suffix.lower() != ".png":
+        raise BadInput(f"--strip {strip}: the picture is a PNG; give it a name that ends in .png")
     it = load_head(head)
     found, set_ = load_avatar(avatar, it), read_capture(capture, it)
     if split not in SPLITS or not set_.views[split]:

@@ -151,4 +151,4 @@ def strip(
     wide = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 4), (0, wide - row.shape[1]), (0, 0)), constant_values=GREY) for row in rows]
     with replacing(path) as part:
-        Image.fromarray(np.round(np.concatenate(padded) * 255).astype(np.uint8)).save(part)
+        Image.fromarray(np.round(np.concatenate(padded) * 255).astype(np.uint8)).save(part, format="PNG")

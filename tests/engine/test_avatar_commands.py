@@ -55,6 +55,9 @@ def test_train_then_measure_then_info(folder, tmp_path):
     [
         (("avatar", "train", "/no/such/folder", "out.npz"), "no such folder"),
         (("avatar", "measure", "/no/such/folder"), "no such folder"),
+        (("avatar", "measure", "/no/such/folder", "--strip", "{tmp}/strip"), "ends in .png"),
+        (("avatar", "measure", "/no/such/folder", "--strip", "{tmp}/strip.jpg"), "ends in .png"),
+        (("avatar", "measure", "/no/such/folder", "--strip", f"{__file__}/strip.png"), "cannot be written"),
         (("studio", "capture", "{tmp}", "--resume"), "capture.json"),
         (("studio", "capture", "{tmp}", "--cameras", "cube"), "cube"),
     ],
