@@ -93,7 +93,7 @@ def test_every_parameter_gets_a_gradient(scene, name):
 def test_gradients_are_right(scene):
     """Double precision finite differences through a whole net (the tri-planes included) on six vertices."""
     _, _, _, rest = scene
-    few = dataclasses.replace(rest, **{f.name: getattr(rest, f.name)[-6:].double() for f in dataclasses.fields(rest)})
+    few = dataclasses.replace(rest, **{name: value[-6:].double() for name, value in rest.tensors().items()})
     for name in NETS:
         net = net_of(name, few).double()
         for buffer in ("rest_positions", "rest_uv", "rest_sh", "rest_normals", "rest_mouth"):
@@ -297,7 +297,7 @@ def test_files(scene, tmp_path, name):
 def test_damaged_files(scene, tmp_path):
     from safetensors.torch import save_file
 
-    _, avatar, _, rest = scene
+    _, avatar, anchors, rest = scene
     path = tmp_path / "a.safetensors"
     with pytest.raises(BadFile, match="no such file"):
         read_appearance(path, rest)
@@ -316,9 +316,19 @@ def test_damaged_files(scene, tmp_path):
     with pytest.raises(BadFile, match="newer"):
         read_appearance(path, rest)
     path.write_bytes(data)
-    fewer = dataclasses.replace(rest, **{f.name: getattr(rest, f.name)[:5] for f in dataclasses.fields(rest)})
+    fewer = dataclasses.replace(rest, **{name: value[:5] for name, value in rest.tensors().items()})
     with pytest.raises(BadFile, match="vertices"):
         read_appearance(path, fewer)
+    assert rest.topology == load_head().topology_sha256
+    with pytest.raises(BadFile, match="another head"):
+        read_appearance(path, dataclasses.replace(rest, topology="1" * 64))
+    # As many vertices, one of them another: the avatar's Gaussians stand elsewhere.
+    others = dataclasses.replace(anchors, vertices=anchors.vertices + np.eye(1, len(anchors), 3, np.int32)[0])
+    with pytest.raises(BadFile, match="another avatar"):
+        read_appearance(path, rest_of(avatar, load_head(), others))
+    path.write_bytes(data.replace(b"anchors_sha256", b"anchors_md5xxx"))
+    with pytest.raises(BadFile, match="damaged"):
+        read_appearance(path, rest)
     with pytest.raises(BadInput, match="nothing to change"):
         anchors_of(dataclasses.replace(avatar, layer=np.full(400, 2, np.uint8)), load_head())
     with pytest.raises(BadInput, match="made for the head"):
@@ -331,9 +341,7 @@ def test_a_frame_of_five_thousand_vertices_is_fast(scene, name):
     ms on an idle core; the bound leaves room for busy ones)."""
     _, _, _, rest = scene
     many = torch.arange(5000) % len(rest)
-    net = net_of(
-        name, dataclasses.replace(rest, **{f.name: getattr(rest, f.name)[many] for f in dataclasses.fields(rest)})
-    )
+    net = net_of(name, dataclasses.replace(rest, **{part: value[many] for part, value in rest.tensors().items()}))
     net.eval()
     drive = drive_of(5000)
     times = []

@@ -12,6 +12,7 @@ from engine.avatar.attach import rotate
 from engine.avatar.bind import bind
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
+from engine.core.files import sha256_of_arrays
 from engine.core.splats import Avatar
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ def rest_of(avatar: Avatar, head: Head, anchors: Anchors) -> Rest:
         head.template[anchors.vertices], _uv(head)[anchors.vertices], mean[:, :-3].reshape(len(anchors), -1, 3),
         normals, anchors.mouth,
     )  # fmt: skip
-    return Rest(*(torch.as_tensor(np.ascontiguousarray(a, np.float32)) for a in values))
+    tensors = (torch.as_tensor(np.ascontiguousarray(a, np.float32)) for a in values)
+    return Rest(*tensors, head.topology_sha256, sha256_of_arrays(anchors.vertices.astype(np.int32)))
 
 
 def _means(anchors: Anchors, values: Array) -> Array:

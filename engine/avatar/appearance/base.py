@@ -19,16 +19,25 @@ CM = 100.0  # distances enter nets in centimetres: about 1 where a face moves fa
 @dataclass(frozen=True)
 class Rest:
     """The avatar at rest, at its q vertices: positions [q, 3] metres, uv [q, 2], and the means over the Gaussians near
-    each of sh [q, terms, 3] and of their shortest axes, normals [q, 3]; mouth [q] in [0, 1]: inside the mouth."""
+    each of sh [q, terms, 3] and of their shortest axes, normals [q, 3]; mouth [q] in [0, 1]: inside the mouth.
+
+    topology: the head's topology_sha256; vertices: a digest of which of its vertices these are (anchors.rest_of).
+    Files are tied to an avatar by both."""
 
     positions: Tensor
     uv: Tensor
     sh: Tensor
     normals: Tensor
     mouth: Tensor
+    topology: str = ""
+    vertices: str = ""
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The values by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("topology", "vertices")}
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,9 @@ class Appearance(nn.Module):
     def __init__(self, rest: Rest, **config: Any):
         super().__init__()
         self.config: dict[str, Any] = config
-        for f in fields(rest):
-            self.register_buffer(f"rest_{f.name}", getattr(rest, f.name).float(), persistent=False)
+        for name, value in rest.tensors().items():
+            self.register_buffer(f"rest_{name}", value.float(), persistent=False)
+        self.made_for = {"topology_sha256": rest.topology, "anchors_sha256": rest.vertices}
         self.terms = rest.sh.shape[1]
         self._neutral: dict[str, Tensor] | None = None
 

@@ -18,7 +18,7 @@ def save_appearance(path: str | os.PathLike[str], name: str, net: Appearance, ab
     """Write a net's parameters as float16, its name and configuration; about: more JSON facts (avatar, figures)."""
     from safetensors.torch import save_file
 
-    header = {"name": name, "config": net.config, "vertices": len(net.rest_positions), "about": about}
+    header = {"name": name, "config": net.config, "vertices": len(net.rest_positions), **net.made_for, "about": about}
     tensors = {key: value.detach().half().contiguous() for key, value in net.state_dict().items()}
     with replacing(path) as part:
         save_file(tensors, part, {"kind": KIND, "format": str(FORMAT), "header": json.dumps(header)})
@@ -26,7 +26,7 @@ def save_appearance(path: str | os.PathLike[str], name: str, net: Appearance, ab
 
 def read_appearance(path: str | os.PathLike[str], rest: Rest) -> tuple[str, Appearance, dict[str, Any]]:
     """(name, net in evaluation mode, about) for an avatar at rest. Raises BadFile for a file that is missing, damaged,
-    of a newer format or of an avatar with another number of vertices."""
+    of a newer format, or of another head or an avatar that stands on other vertices of it."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -41,6 +41,10 @@ def read_appearance(path: str | os.PathLike[str], rest: Rest) -> tuple[str, Appe
         name, vertices = str(header["name"]), int(header["vertices"])
         if vertices != len(rest):
             raise BadFile(path, f"is of an avatar with {vertices} vertices, this one has {len(rest)}")
+        if header["topology_sha256"] != rest.topology:
+            raise BadFile(path, "was trained on another head than this avatar's; train one with 'avatar appearance'")
+        if header["anchors_sha256"] != rest.vertices:
+            raise BadFile(path, "was trained on another avatar of this head; train one with 'avatar appearance'")
         if name not in NETS:
             raise BadFile(path, f"is of an unknown appearance net '{name}'")
         net = build(name, rest, **header["config"])
