@@ -11,6 +11,7 @@ the picture last: geometry/NAME.npz, images/NAME.png; for a pose: meshes/POSE.np
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -18,6 +19,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,7 +68,8 @@ def _measure(folder: Path, scene: str, mesh: str) -> None:
     character: Any = sys.modules[f"{PACKAGE}.scene.capture_character"]
     meshes = character.load({"scene": scene, "mesh": mesh}, folder)
     (folder / "stage").mkdir(parents=True, exist_ok=True)
-    np.save(folder / "stage" / "points.npy", character.head_points(meshes))
+    with _replacing(folder / "stage" / "points.npy") as part:
+        np.save(part, character.head_points(meshes))
 
 
 def _load_addon() -> ModuleType:
@@ -95,6 +98,7 @@ def _run(folder: Path, frames: str, threads: int) -> None:
 
     stage: Any = sys.modules[f"{PACKAGE}.scene.capture_stage"]
     character: Any = sys.modules[f"{PACKAGE}.scene.capture_character"]
+    axes: Any = sys.modules[f"{PACKAGE}.convert.axes"]
     job = _job(folder)
     todo = _missing(job, folder, frames)
     _say(kind="found", total=len(job["shots"]), todo=len(todo))
@@ -111,7 +115,7 @@ def _run(folder: Path, frames: str, threads: int) -> None:
     rest = stage.world_vertices(meshes)
     if job["light"]:
         box = np.asarray(job["box"], np.float32) if job.get("box") else rest
-        stage.light(scene, np.stack([box[:, 0], -box[:, 2], box[:, 1]], 1))
+        stage.light(scene, axes.to_blender(box))
     stage.settings(scene, int(job["size"]), threads or int(job.get("threads", 0)), float(job["noise"]))
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".passes-{os.getpid()}-") as scratch:
         stage.passes(scene, Path(scratch))
@@ -194,9 +198,19 @@ def _write_mesh(path: Path, points: Any, rest: Any) -> None:
 def _write_npz(path: Path, arrays: dict[str, Any]) -> None:
     import numpy as np
 
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.npz")
-    np.savez_compressed(part, **arrays)
-    os.replace(part, path)
+    with _replacing(path) as part:
+        np.savez_compressed(part, **arrays)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed onto it if the block succeeds, removed if it fails."""
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _arguments() -> list[str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pickle
 import subprocess
 
 import in_blender
@@ -134,3 +135,14 @@ def test_bad_plans_are_one_sentence(tmp_path):
     with pytest.raises(BadInput, match="no plan"):
         capture.run(folder)
     assert not (folder / "images").exists() or not list((folder / "images").iterdir())
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    spec = importlib.util.spec_from_file_location("capture_program", capture.SCRIPT)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    program._write_npz(tmp_path / "a.npz", {"x": np.arange(3)})
+    before = (tmp_path / "a.npz").read_bytes()
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+        program._write_npz(tmp_path / "a.npz", {"x": np.array([lambda: 0], object)})  # fails in the middle of the file
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"] and (tmp_path / "a.npz").read_bytes() == before
