@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import BadInput
-from engine.core.files import writable
+from engine.core.files import replacing, writable
 from engine.core.progress import SILENT, Reporter
 
 
@@ -27,8 +27,9 @@ def import_avatar(request: dict[str, Any], report: Reporter = SILENT) -> dict[st
         raise BadInput(f"{source}: holds Gaussians in space, which do not move with a face; import a bound avatar")
     avatar, head = read_gaussian_avatar(source, load_head(request.get("head", "default")), report)
     shaped = out.with_name(f"{out.stem}_head.npz")
-    save_head(shaped, head)
-    save_avatar(out, avatar)
+    with replacing(out) as avatar_part, replacing(shaped) as head_part:
+        save_head(head_part, head)
+        save_avatar(avatar_part, avatar)
     return {"path": str(out), "head": str(shaped), "gaussians": len(avatar)}
 
 

@@ -1,6 +1,8 @@
 """GaussianAvatars' files: in on a FLAME-layout head and driven, out and in again, damage."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import flame_like
 import numpy as np
@@ -149,6 +151,20 @@ def test_damage_is_said_and_nothing_is_written(tmp_path, head):
         write_gaussian_avatar(tmp_path, avatar_of([1]), load_head())
     with pytest.raises(BadInput, match="npz"):
         import_avatar({"source": str(tmp_path), "head": file, "out": str(tmp_path / "a.ply")})
+
+
+def test_an_import_that_cannot_write_one_file_writes_neither(tmp_path, head):
+    foreign(tmp_path, [1, 2])
+    parameters(tmp_path, head)
+    request = {"source": str(tmp_path), "head": str(flame_like.prepared()[2]), "out": str(tmp_path / "a.npz")}
+    before = sorted(p.name for p in tmp_path.iterdir())
+    for blocked in (f".a.{os.getpid()}.part.npz", "a_head.npz"):  # the avatar's temporary name, the head's own
+        (tmp_path / blocked).mkdir()
+        with pytest.raises((BadFile, OSError)):
+            import_avatar(request)
+        (tmp_path / blocked).rmdir()
+        assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert Path(import_avatar(request)["head"]).is_file()
 
 
 def test_three_million_gaussians_take_bounded_memory(tmp_path):
