@@ -42,7 +42,7 @@ from engine.motion.nets.codes import CODES, gathered, heard_channels, opening
 from engine.train.motion_codes import asked_of, shown_codes, slid, slid_weights, worn
 from engine.train.motion_data import Pool
 from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
-from engine.train.motion_recipe import ablated, count_of, finish, gather, plan_of
+from engine.train.motion_recipe import ablated, count_of, finish, gather, of_data, plan_of
 
 BATCH, EAR_BATCH = 12, 8
 EAR_STEPS = 0.15  # of the steps of stage 2
@@ -261,6 +261,7 @@ def recipe(
     first = max(10, round(EAR_STEPS * count_of(steps)))
     made = gather(work, (), report)
     data, held = lessons(made.train), lessons(made.held)
+    plan = of_data(plan, NAME, config, made.train, ablate)
     early = dataclasses.replace(plan, steps=first, every=max(10, first // 20), keep=out.with_suffix(".ear.pt"))
     ear, heard = fit_ear(data, held, early, config["ear"], report)
     net, log = fit(data, held, made.head, made.basis, plan, ear, config["net"], report)
@@ -268,5 +269,6 @@ def recipe(
     return finish(
         out, Both(ear, net), config, made.basis, log, system=NAME, supports=EmoDiffTalk.supports,
         native_fps=EmoDiffTalk.native_fps, head=made.head, ablate=ablate,
-        curves=("loss", "held_lips_mm", "held_upper_mm", "amplitude"), facts={"ear": heard[-1], "varied": varied},
+        curves=("loss", "held_lips_mm", "held_upper_mm", "amplitude"), plans=(plan, early),
+        facts={"ear": heard[-1] if heard else {}, "varied": varied},  # only the first of several processes has logs
     )  # fmt: skip

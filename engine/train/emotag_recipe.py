@@ -8,7 +8,7 @@ gives. Depth and normals (eq. 14) belong to an avatar's captures, and so do the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from engine.train import emotag_teacher
 from engine.train.motion_codes import asked_of, clips_of, rows_of, worn
 from engine.train.motion_data import Pool
 from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
-from engine.train.motion_recipe import ablated, finish, gather, plan_of
+from engine.train.motion_recipe import ablated, finish, gather, of_data, plan_of
 
 BATCH, ROWS, EDGE = 8, 144, 12
 NOBODY = 0.25  # share of crops whose speaker is not told: the network must serve a voice without a person
@@ -156,17 +156,19 @@ def recipe(
     config = ablated({**CONFIG, **GUIDANCE}, ABLATIONS, ablate)
     plan = plan_of(out, steps, seed)
     made = ready(work, seed, report)
+    plan = of_data(plan, NAME, config, made.data.pool, ablate)
     net, log = fit(made.data, made.held, made.head, made.basis, plan, config, report)
-    return save(out, net, config, made, log, ablate)
+    return save(out, net, config, made, log, ablate, (plan,))
 
 
 def save(
-    out: Path, net: GRMN, config: Mapping[str, Any], made: Ready, log: list[dict[str, Any]], ablate: str = ""
-) -> dict[str, Any]:
+    out: Path, net: GRMN, config: Mapping[str, Any], made: Ready, log: list[dict[str, Any]], ablate: str = "",
+    plans: Iterable[Plan] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Write the checkpoint, its log and its curves. The header holds the units of identities: adapting needs them."""
     return finish(
         out, net, {name: value for name, value in config.items() if name not in GUIDANCE}, made.basis, log,
         system=NAME, supports=EmoTaG.supports, native_fps=EmoTaG.native_fps, head=made.head, ablate=ablate,
         curves=("loss", "held_lips_mm", "held_upper_mm", "told"),
-        facts={"identity": [[round(float(v), 6) for v in part] for part in made.unit]},
+        facts={"identity": [[round(float(v), 6) for v in part] for part in made.unit]}, plans=plans,
     )  # fmt: skip

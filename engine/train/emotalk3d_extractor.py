@@ -17,7 +17,7 @@ from engine.motion.nets.s2g import EmotionExtractor
 from engine.motion.voice_emotion import NAME
 from engine.train.motion_data import Pool
 from engine.train.motion_loop import Plan, draws, place, train
-from engine.train.motion_recipe import finish, gather, plan_of
+from engine.train.motion_recipe import finish, gather, of_data, plan_of
 
 BATCH, ROWS = 16, 250
 KINDS = ("label", "change")
@@ -63,8 +63,9 @@ def recipe(
     """`train emotalk3d_extractor OUT --work SET`: train, write the checkpoint, its log and its curves."""
     plan = plan_of(out, steps, seed, rate=1e-3)
     data = gather(work, KINDS, report)
+    plan = of_data(plan, NAME, CONFIG, data.train)
     net, log = fit(data.train, data.held, plan, None, report)
     return finish(
         out, net, CONFIG, data.basis, log, system=NAME, supports=(), native_fps=50.0, head=data.head,
-        curves=("loss", "held_right"),
+        curves=("loss", "held_right"), plans=(plan,),
     )  # fmt: skip

@@ -5,6 +5,7 @@ soliloquy train emotalk3d OUT.safetensors --work SET [--option steps=N] [--optio
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from engine.motion.nets.basis import Basis
 from engine.motion.nets.s2g import EDGE, S2GNet
 from engine.train.motion_data import Pool
 from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
-from engine.train.motion_recipe import ablated, finish, gather, plan_of
+from engine.train.motion_recipe import ablated, finish, gather, of_data, plan_of
 
 BATCH, ROWS = 24, 100
 SPEED, UNREST = 4.0, 4.0  # weights of velocity and acceleration in the loss: held vowels must stand still
@@ -81,16 +82,17 @@ def recipe(
     config = ablated(CONFIG, ABLATIONS, ablate)
     plan = plan_of(out, steps, seed)
     data = gather(work, KINDS, report)
+    plan = of_data(plan, NAME, config, data.train, ablate)
     net, log = fit(data.train, data.held, data.head, data.basis, plan, config, report)
-    return save(out, net, config, data.basis, data.head, log, ablate)
+    return save(out, net, config, data.basis, data.head, log, ablate, (plan,))
 
 
 def save(
     out: Path, net: S2GNet, config: dict[str, Any], basis: Basis, head: Head, log: list[dict[str, Any]],
-    ablate: str = "",
+    ablate: str = "", plans: Iterable[Plan] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Write the checkpoint, its log and its curves (engine.train.motion_recipe.finish)."""
     return finish(
         out, net, config, basis, log, system=NAME, supports=EmoTalk3D.supports, native_fps=EmoTalk3D.native_fps,
-        head=head, curves=("loss", "held_lips_mm"), ablate=ablate,
+        head=head, curves=("loss", "held_lips_mm"), ablate=ablate, plans=plans,
     )  # fmt: skip

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.core.anatomy import Head
+from engine.core.errors import BadFile
 from engine.core.files import replacing
 from engine.core.progress import SILENT, Reporter
 from engine.motion.nets.basis import Basis, region_metric
@@ -58,7 +60,8 @@ class VertexLoss(nn.Module):
 @dataclass
 class Plan:
     """steps; rate: the highest learning rate (warm-up of 3 %, then cosine to 2 %); keep: where to resume from; every:
-    steps between two rows of the log and two saved states; decay: AdamW's weight decay."""
+    steps between two rows of the log and two saved states; decay: AdamW's weight decay; about: what else the state
+    belongs to (JSON)."""
 
     steps: int
     rate: float = 2e-3
@@ -66,6 +69,13 @@ class Plan:
     every: int = 100
     keep: Path | None = None
     decay: float = 1e-3
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What a state must have been made with to be resumed."""
+        own = {"steps": self.steps, "seed": self.seed, "rate": self.rate, "decay": self.decay}
+        return json.loads(json.dumps(own | dict(self.about)))
 
 
 def processes() -> int:
@@ -167,18 +177,30 @@ def train(
 def _keep(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, step: int, log: list[dict[str, Any]]) -> None:
     if plan.keep is None:
         return
+    state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
     with replacing(plan.keep) as part:
-        torch.save(
-            {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "log": json.dumps(log)}, part
-        )
+        torch.save(state | {"log": json.dumps(log), "key": json.dumps(plan.key)}, part)
 
 
 def _resume(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, log: list[dict[str, Any]]) -> int:
-    """Load the kept state (tensors only, nothing is run); the step to go on from."""
+    """Load the kept state (tensors only, nothing is run); the step to go on from. Raises BadFile.
+
+    A state of another training is refused, not written over: it may be hours of work.
+    """
     if plan.keep is None or not plan.keep.is_file():
         return 0
-    kept = torch.load(plan.keep, map_location=next(net.parameters()).device, weights_only=True)
-    net.load_state_dict(kept["net"])
-    optimiser.load_state_dict(kept["optimiser"])
-    log += json.loads(kept["log"])
-    return int(kept["step"])
+    try:
+        kept = torch.load(plan.keep, map_location=next(net.parameters()).device, weights_only=True)
+        made = json.loads(kept["key"])
+        if other := [name for name in plan.key if made.get(name) != plan.key[name]]:
+            raise BadFile(
+                plan.keep,
+                f"is the state of another training ({', '.join(other)} differ): run that one to its end, delete the "
+                "file or write elsewhere",
+            )
+        net.load_state_dict(kept["net"])
+        optimiser.load_state_dict(kept["optimiser"])
+        log += json.loads(kept["log"])
+        return int(kept["step"])
+    except (OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, pickle.PickleError):
+        raise BadFile(plan.keep, "is not this training's state; delete it") from None

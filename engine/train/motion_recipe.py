@@ -4,14 +4,15 @@ A recipe is `recipe(out, work, *, seed, report, steps, ablate, ...)`, listed in 
 
     data = gather(work, KINDS, EDGE, report)        # pools in the shared basis, held-out clips, the head
     config = ablated(CONFIG, ABLATIONS, ablate)     # the network's configuration with one part left out
-    log = train(net, step_loss, plan_of(out, steps, seed), check, report)
-    return finish(out, net, config, data.basis, log, ...)
+    plan = of_data(plan_of(out, steps, seed), NAME, config, data.train, ablate)
+    net, log = fit(data.train, data.held, ..., plan, config, report)        # the recipe's own; runs motion_loop.train
+    return finish(out, net, config, data.basis, log, system=NAME, ..., plans=(plan,))
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import nn
 
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
-from engine.core.files import writable, write_json
+from engine.core.files import sha256_of_arrays, writable, write_json
 from engine.core.progress import SILENT, Reporter
 from engine.motion.nets import file
 from engine.motion.nets.basis import Basis
@@ -72,6 +73,16 @@ def plan_of(out: Path, steps: str | int, seed: int = 0, rate: float = 2e-3) -> P
     return Plan(count, rate, seed, every=max(10, count // 60), keep=target.with_name(f"{target.stem}.state.pt"))
 
 
+def of_data(plan: Plan, system: str, config: Mapping[str, Any], data: Pool, ablate: str = "") -> Plan:
+    """`plan` with what its state belongs to: a state of anything else is refused (motion_loop.train).
+
+    The set counts by the lengths of its clips and every 97th of its rows: hours of rows take a blink to read so.
+    """
+    held = sha256_of_arrays(data.length, data.speech[::97], data.emotion[::97], data.goal[::97])
+    about = {"system": system, "ablate": ablate, "config": dict(config), "set": held[:16]}
+    return replace(plan, about=about)
+
+
 def finish(
     out: Path,
     net: nn.Module,
@@ -86,10 +97,12 @@ def finish(
     curves: tuple[str, ...] = ("loss",),
     ablate: str = "",
     facts: Mapping[str, Any] | None = None,
+    plans: Iterable[Plan] = (),
 ) -> dict[str, Any]:
     """Write OUT, OUT's log (.log.json) and loss curves (.png); what `train` prints.
 
-    facts: more of the checkpoint's header. Only the first of several processes writes.
+    facts: more of the checkpoint's header; plans: whose states are no longer needed and are removed. Only the first of
+    several processes writes.
     """
     from engine.train.curves import draw_log
 
@@ -99,11 +112,15 @@ def finish(
         "native_fps": native_fps, "topology_sha256": head.topology_sha256, "ablation": ablate, **(facts or {}),
     }  # fmt: skip
     weights = sum(p.numel() for p in net.parameters())
-    if rank() == 0:
-        file.write(out, file.Checkpoint(tensors, basis, header))
-        write_json(out.with_suffix(".log.json"), {"system": system, "ablation": ablate, "weights": weights, "log": log})
-        if len(log) > 1:
-            title = f"{system}{f' without {ablate}' if ablate else ''}: {weights} weights"
-            draw_log(out.with_suffix(".png"), log, curves, title)
+    if rank() > 0:
+        return {"system": system, "weights": weights}
+    file.write(out, file.Checkpoint(tensors, basis, header))
+    write_json(out.with_suffix(".log.json"), {"system": system, "ablation": ablate, "weights": weights, "log": log})
+    if len(log) > 1:
+        title = f"{system}{f' without {ablate}' if ablate else ''}: {weights} weights"
+        draw_log(out.with_suffix(".png"), log, curves, title)
+    for plan in plans:
+        if plan.keep is not None:
+            plan.keep.unlink(missing_ok=True)
     last = dict(log[-1]) if log else {}
     return {"system": system, "weights": weights, "megabytes": round(out.stat().st_size / 1e6, 2)} | last
