@@ -18,6 +18,7 @@ import numpy as np
 
 from engine.controls.modulate import modulate
 from engine.core.control import ControlTrack
+from engine.core.errors import BadFile
 from engine.core.names import ARKIT, AU_INDEX
 from engine.core.sound import Speech
 from engine.motion.base import CONTROLS, MotionSlice
@@ -49,20 +50,19 @@ class EmoDiffTalk:
     native_fps = 50.0
 
     def __init__(self, path: Path | None = None, feelings: float = 0.0):
-        import torch
-
         from engine.assets.registry import resolve
-        from engine.motion.nets.au_diffusion import Denoiser, SpeechToAU
+        from engine.motion.nets.au_diffusion import Both
 
-        checkpoint = file.read(path or resolve(NAME, "motion"), NAME)
+        path = path or resolve(NAME, "motion")
+        checkpoint = file.read(path, NAME)
         self.basis, self.checkpoint_sha256, self.feelings = checkpoint.basis, checkpoint.sha256, feelings
-        config = checkpoint.header["config"]
-        self.varied = np.array(checkpoint.header.get("varied", [1.0] * checkpoint.basis.size), np.float32)
-        self.ear, self.net = SpeechToAU(**config["ear"]), Denoiser(checkpoint.basis.size, **config["net"])
-        for part, net in (("ear", self.ear), ("net", self.net)):
-            state = {k.removeprefix(f"{part}."): v for k, v in checkpoint.tensors.items() if k.startswith(f"{part}.")}
-            net.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
-            net.eval()
+        both = file.load_into(lambda config: Both.of(self.basis.size, config), checkpoint, path)
+        self.ear, self.net = both.ear, both.net
+        try:
+            varied = checkpoint.header.get("varied", [1.0] * self.basis.size)
+            self.varied = np.array(varied, np.float32).reshape(self.basis.size)
+        except (TypeError, ValueError):
+            raise BadFile(path, "does not say how much of each component the seed draws: train it again") from None
 
     def prepare(self, speech: Speech) -> tuple[Speech, np.ndarray]:
         return speech, interface(speech)
@@ -88,7 +88,7 @@ class EmoDiffTalk:
             speech = _windows(wide_rows(rows, low, high, diffusion.MARGIN), starts, diffusion.MARGIN)
             seed = controls(np.zeros(1)).seed
             noise = self.noise(seed, starts)
-            made = diffusion.sample(self.net, codes, speech, noise) * self.net.spread
+            made = diffusion.make(self.net, codes, speech, noise) * self.net.spread
             weights = self.basis.weights(diffusion.blend(made, starts, first, last).numpy())
         times = np.arange(first, last) / self.native_fps
         motion = slice_of(weights, heard, controls, times, self.supports)

@@ -59,16 +59,13 @@ class EmoTaG:
     native_fps = 50.0
 
     def __init__(self, path: Path | None = None):
-        import torch
-
         from engine.assets.registry import resolve
         from engine.motion.nets.grmn import GRMN
 
-        checkpoint = file.read(path or resolve(NAME, "motion"), NAME)
+        path = path or resolve(NAME, "motion")
+        checkpoint = file.read(path, NAME)
         self.basis, self.checkpoint_sha256 = checkpoint.basis, checkpoint.sha256
-        self.net = GRMN(checkpoint.basis.size, **checkpoint.header["config"])
-        self.net.load_state_dict({k: torch.from_numpy(v) for k, v in checkpoint.tensors.items()})
-        self.net.eval()
+        self.net = file.load_into(lambda config: GRMN(self.basis.size, **config), checkpoint, path)
 
     def prepare(self, speech: Speech) -> tuple[Speech, np.ndarray]:
         return speech, interface(speech)

@@ -30,16 +30,13 @@ class EmoTalk3D:
     native_fps = 50.0
 
     def __init__(self, path: Path | None = None, features: float = FEATURES):
-        import torch
-
         from engine.assets.registry import resolve
         from engine.motion.nets.s2g import S2GNet
 
-        checkpoint = file.read(path or resolve(NAME, "motion"), NAME)
+        path = path or resolve(NAME, "motion")
+        checkpoint = file.read(path, NAME)
         self.basis, self.checkpoint_sha256 = checkpoint.basis, checkpoint.sha256
-        self.net = S2GNet(checkpoint.basis.size, **checkpoint.header["config"])
-        self.net.load_state_dict({k: torch.from_numpy(v) for k, v in checkpoint.tensors.items()})
-        self.net.eval()
+        self.net = file.load_into(lambda config: S2GNet(self.basis.size, **config), checkpoint, path)
         self.features = features
 
     def prepare(self, speech: Speech) -> tuple[Speech, np.ndarray]:

@@ -31,9 +31,7 @@ def shares(speech: Speech, path: Path) -> np.ndarray:
     from engine.motion.nets.s2g import EmotionExtractor
 
     checkpoint = file.read(path, NAME)
-    net = EmotionExtractor(**checkpoint.header["config"])
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in checkpoint.tensors.items()})
-    net.eval()
+    net = file.load_into(lambda config: EmotionExtractor(**config), checkpoint, path)
     rows = interface(speech)
     out = np.zeros((len(rows), len(EMOTIONS)))
     weight = np.zeros((len(rows), 1))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.core.anatomy import Head
 from engine.core.names import AU_INDEX, PAPER17
@@ -28,13 +28,15 @@ from engine.motion.nets.au_diffusion import (
     MARGIN,
     SMOOTH_REACH,
     WINDOW,
+    Both,
     Denoiser,
     Recurrent,
     SpeechToAU,
     add_noise,
     audio_loss,
+    build,
     geometry_loss,
-    sample,
+    make,
     steady,
 )
 from engine.motion.nets.basis import Basis, region_metric, shape_rows
@@ -176,13 +178,6 @@ def answer_of(basis: Basis, spread: np.ndarray) -> np.ndarray:
     return (np.concatenate([arkit, extra], 1) @ basis.into / spread).T.astype(np.float32)
 
 
-def build(size: int, config: Mapping[str, Any]) -> Denoiser | Recurrent:
-    """Stage 2's network of a configuration."""
-    if config.get("recurrent"):
-        return Recurrent(size)
-    return Denoiser(size, **config)
-
-
 def fit(
     data: Lessons, held: Lessons | None, head: Head, basis: Basis, plan: Plan, ear: SpeechToAU,
     config: Mapping[str, Any], report: Reporter = SILENT,
@@ -226,13 +221,9 @@ def held_errors(net: Denoiser | Recurrent, made: Batch, measure: VertexLoss) -> 
     the lips move in them against the truth (1: as much)."""
     net.eval()
     rng = torch.Generator().manual_seed(7)
-    if isinstance(net, Recurrent):
-        seen = net(made.codes, made.speech)
-    else:
-        b, w, k = made.goal.shape
-        noise = steady(*(torch.randn((b, n, k), generator=rng) for n in (w + 2 * SMOOTH_REACH, 1)))
-        seen = sample(net, made.codes, made.speech, noise.to(made.goal.device))
-    seen = seen * net.spread
+    b, w, k = made.goal.shape
+    noise = steady(*(torch.randn((b, n, k), generator=rng) for n in (w + 2 * SMOOTH_REACH, 1)))
+    seen = make(net, made.codes, made.speech, noise.to(made.goal.device)) * net.spread
     missed = seen - made.goal
     moved = [((x - x.mean(1, keepdim=True)) @ measure.lips).square().sum(-1).mean().sqrt() for x in (seen, made.goal)]
     return {
@@ -240,14 +231,6 @@ def held_errors(net: Denoiser | Recurrent, made: Batch, measure: VertexLoss) -> 
         "held_upper_mm": round(float((missed @ measure.upper).square().sum(-1).mean(1).sqrt().mean()), 4),
         "amplitude": round(float(moved[0] / moved[1]), 3),
     }  # fmt: skip
-
-
-class Both(nn.Module):
-    """Encoder and denoiser as one checkpoint: tensors `ear.*` and `net.*`."""
-
-    def __init__(self, ear: SpeechToAU, net: Denoiser | Recurrent):
-        super().__init__()
-        self.ear, self.net = ear, net
 
 
 def recipe(

@@ -19,16 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.core.errors import BadInput
+from engine.core.errors import BadFile, BadInput
 from engine.core.names import AUS, EMOTION_INDEX, EMOTIONS
 from engine.core.progress import SILENT, Reporter
-from engine.motion.emotag import NAME, EmoTaG, identity_of
+from engine.motion.emotag import IDENTITY, NAME, EmoTaG, identity_of
 from engine.motion.nets import file
 from engine.motion.nets.grmn import GRMN
 from engine.train.emotag_recipe import Lessons, Units, held_errors, standard
 from engine.train.motion_codes import asked_of, clips_of, rows_of
 from engine.train.motion_data import load
 from engine.train.motion_loop import VertexLoss
+from engine.train.motion_recipe import amount_of
 
 SECONDS, RATE_HZ = 5.0, 50
 STEPS, RATE = 40, 1e-3  # more steps fit the seconds better and other sentences worse (validation people)
@@ -74,13 +75,16 @@ def load_net(path: Path | None = None) -> tuple[GRMN, file.Checkpoint, Units]:
     """The pretrained network (the bundled one without a path), its checkpoint and its units of identity."""
     from engine.assets.registry import resolve
 
-    checkpoint = file.read(path or resolve(NAME, "motion"), NAME)
-    net = GRMN(checkpoint.basis.size, **checkpoint.header["config"])
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in checkpoint.tensors.items()})
+    path = path or resolve(NAME, "motion")
+    checkpoint = file.read(path, NAME)
+    net = file.load_into(lambda config: GRMN(checkpoint.basis.size, **config), checkpoint, path)
     if "identity" not in checkpoint.header:
-        raise BadInput("this emotag checkpoint does not say in which units identities are: train it again")
-    mean, spread = (np.array(part, np.float32) for part in checkpoint.header["identity"])
-    return net.eval(), checkpoint, (mean, spread)
+        raise BadFile(path, "does not say in which units identities are: train it again")
+    try:
+        mean, spread = (np.array(part, np.float32).reshape(IDENTITY) for part in checkpoint.header["identity"])
+    except (TypeError, ValueError):
+        raise BadFile(path, "has damaged units of identities: train it again") from None
+    return net, checkpoint, (mean, spread)
 
 
 def first_seconds(held: Lessons, clips: list[int], seconds: float = SECONDS) -> tuple[Shown, list[int]]:
@@ -166,16 +170,17 @@ def recipe(
     """`train emotag_adapt OUT`: writes the adapted checkpoint. net: another pretrained checkpoint than the bundled."""
     from engine.head.library import load_head
 
+    length = amount_of(seconds, "seconds", "number of seconds")
     pretrained, checkpoint, unit = load_net(Path(net) if net else None)
     if take and sound:
         seen = of_take(Path(take), Path(sound))
-        seen = Shown(*(getattr(seen, f)[: round(float(seconds) * RATE_HZ)] for f in Shown.__dataclass_fields__))
+        seen = Shown(*(getattr(seen, f)[: round(length * RATE_HZ)] for f in Shown.__dataclass_fields__))
     elif person and work is not None:
         pool = load(work, person.rstrip("0123456789"), checkpoint.basis)
         held = Lessons(pool, asked_of(pool), np.zeros((len(pool.goal), len(EMOTIONS)), np.float16), ())
         if not (mine := clips_of(pool, person)):
             raise BadInput(f"the set holds no person '{person}'; there are: {', '.join(pool.people)}")
-        seen, _ = first_seconds(held, mine, float(seconds))
+        seen, _ = first_seconds(held, mine, length)
     else:
         raise BadInput("say whom to adapt to: take=TAKE.npz and sound=VOICE.wav, or --work SET and person=NAME")
     goal = checkpoint.basis.coefficients(seen.weights)

@@ -11,6 +11,7 @@ A recipe is `recipe(out, work, *, seed, report, steps, ablate, ...)`, listed in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,6 +64,17 @@ def count_of(text: str | int, name: str = "steps") -> int:
         value = 0
     if value < 1:
         raise BadInput(f"{name}={text}: give a positive whole number")
+    return value
+
+
+def amount_of(text: str | float, name: str, what: str = "number") -> float:
+    """A recipe's option as a positive number. Raises BadInput."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < math.inf:
+        raise BadInput(f"{name}={text}: give a positive {what}")
     return value
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from test_motion_nets import clips
 
-from engine.core.errors import BadFile
+from engine.core.errors import BadFile, BadInput
 from engine.head.library import load_head
 from engine.motion.nets import file
-from engine.train import emotalk3d_recipe, motion_recipe
+from engine.train import emotag_adapt, emotalk3d_recipe, motion_recipe
 from engine.train.motion_data import of_examples
 from engine.train.motion_loop import Plan, train
 
@@ -95,3 +95,9 @@ def test_only_the_first_process_writes_a_checkpoint(tmp_path, monkeypatch):
         out, net, {}, file.shared_basis(), [], system="x", supports=(), native_fps=50.0, head=load_head()
     )
     assert result == {"system": "x", "weights": 3} and not list(tmp_path.iterdir())
+
+
+def test_seconds_that_are_no_number_are_said(tmp_path):
+    for text in ("abc", "nan", "-1", "0"):
+        with pytest.raises(BadInput, match="positive number of seconds"):
+            emotag_adapt.recipe(tmp_path / "x.safetensors", tmp_path, person="test00", seconds=text)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +135,25 @@ class Recurrent(nn.Module):
         return self.leave(made) + self.answer(au)
 
 
+def build(size: int, config: Mapping[str, Any]) -> Denoiser | Recurrent:
+    """Stage 2's network of a configuration."""
+    options = dict(config)
+    return Recurrent(size, **options) if options.pop("recurrent", False) else Denoiser(size, **options)
+
+
+class Both(nn.Module):
+    """Encoder and stage 2's network as one checkpoint: tensors `ear.*` and `net.*`."""
+
+    def __init__(self, ear: SpeechToAU, net: Denoiser | Recurrent):
+        super().__init__()
+        self.ear, self.net = ear, net
+
+    @classmethod
+    def of(cls, size: int, config: Mapping[str, Any]) -> Both:
+        """Untrained, of a checkpoint's configuration: {"ear": .., "net": ..}."""
+        return cls(SpeechToAU(**config["ear"]), build(size, config["net"]))
+
+
 def window_starts(first: int, last: int) -> range:
     """First rows of the windows on the grid that rows [first, last) are made from. Row 0 lies whole in window 0."""
     low = max(0, (first + OVERLAP - WINDOW) // HOP + 1)
@@ -186,6 +207,11 @@ def sample(net: Denoiser, au: Tensor, speech: Tensor, noise: Tensor, steps: int 
         rest = (x - share_now.sqrt() * clean) / (1 - share_now).clamp_min(1e-6).sqrt()
         x = share_then.sqrt() * clean + (1 - share_then).clamp_min(0).sqrt() * rest
     return x
+
+
+def make(net: Denoiser | Recurrent, au: Tensor, speech: Tensor, noise: Tensor) -> Tensor:
+    """Motion [b, w, k] of windows by either network; the recurrent one draws nothing, so it leaves the noise unused."""
+    return net(au, speech) if isinstance(net, Recurrent) else sample(net, au, speech, noise)
 
 
 def geometry_loss(seen: Tensor, truth: Tensor, lips: Tensor, resting: Tensor | None = None) -> Tensor:

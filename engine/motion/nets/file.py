@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from engine.core.errors import BadFile
 from engine.core.files import replacing, sha256_of, sha256_of_arrays
 from engine.motion.nets.basis import Basis
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    Net = TypeVar("Net", bound=nn.Module)
 
 KIND, FORMAT = "motion net", 1
 BASIS_KIND, BASIS_NAME = "motion basis", "default"
@@ -103,6 +109,23 @@ def read(path: Path, system: str) -> Checkpoint:
     return Checkpoint(tensors, basis, header, sha256_of(path))
 
 
+def load_into(make: Callable[[dict[str, Any]], Net], checkpoint: Checkpoint, path: Path) -> Net:
+    """The network that `make` builds of the checkpoint's configuration, with its weights and ready to run.
+
+    Raises BadFile where either does not fit this version's network.
+    """
+    import torch
+
+    try:
+        net = make(checkpoint.header["config"])
+        net.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.tensors.items()})
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RuntimeError) as error:
+        first = str(error).partition("\n")[0]
+        raise BadFile(path, f"does not hold this version's network ({first}): train it again") from None
+    net.eval()
+    return net
+
+
 def header_of(path: Path) -> dict[str, Any]:
     """The header of a motion system's checkpoint, without its weights. Raises BadFile."""
     return _load(path, KIND, "checkpoint of a motion system", weights=False)[1]
@@ -116,9 +139,9 @@ def _load(path: Path, kind: str, what: str, weights: bool = True) -> tuple[dict[
         with safe_open(path, "numpy") as f:
             meta = f.metadata() or {}
             raw = {name: f.get_tensor(name) for name in f.keys()} if weights else {}  # noqa: SIM118 (not a mapping)
-        header = json.loads(meta["header"])
+        header, written_as = json.loads(meta["header"]), int(meta.get("format", 0))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise BadFile(path, f"is no {what} ({error})") from None
-    if meta.get("kind") != kind or int(meta.get("format", 0)) > FORMAT:
+    if meta.get("kind") != kind or written_as > FORMAT or not isinstance(header, dict):
         raise BadFile(path, f"is no {what} that this version reads")
     return raw, header
