@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from fresh_voice import fresh_sample
 
 from engine.controls.files import LAYERS
 from engine.core.control import Controls, Layer
@@ -18,7 +19,6 @@ from engine.serve import jobs
 from engine.speech import cue_files, cues
 from engine.speech.encode import load_encoder, speech_of
 from engine.speech.listen import listen
-from engine.studio.sample import speak_sample
 
 MAMA = [Cue("_", 0.0, 0.3), Cue("m", 0.3, 0.4), Cue("ɑ", 0.4, 0.6), Cue("p", 0.6, 0.72), Cue("u", 0.72, 0.9),
         Cue("f", 0.9, 1.0), Cue("i", 1.0, 1.2), Cue("_", 1.2, 1.6)]  # fmt: skip
@@ -32,8 +32,7 @@ def voice():
     from engine.audio.read import audio_of
 
     torch.set_num_threads(1)
-    samples, _ = speak_sample()
-    return audio_of(samples[: int(4.4 * 16000)])
+    return audio_of(fresh_sample()[: int(4.4 * 16000)])
 
 
 @pytest.fixture(scope="module")
