@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from engine.avatar import bind_kernels, free
-from engine.avatar.appearance import build
+from engine.avatar.appearance import build, kind_of
 from engine.avatar.appearance.anchors import Anchors, anchors_of, rest_of
 from engine.avatar.appearance.apply import changed
 from engine.avatar.appearance.base import Appearance, Drive
-from engine.avatar.appearance.drive import drive_of
+from engine.avatar.appearance.drive import drive_of, untold
 from engine.avatar.appearance.files import save_appearance
 from engine.avatar.bind import bind
 from engine.avatar.channels import coloured
@@ -105,8 +105,9 @@ def train_appearance(
 ) -> dict[str, Any]:  # fmt: skip
     """Train the net `name` (its arguments: config) and write its best state to `out` (.safetensors).
 
-    Returns {"net", "steps", "without", "with", "test_without", "test_with"}: figures of held-out views and of the
-    unseen poses of the test, of the avatar alone and with the net. steps 0: no state was better, nothing was written.
+    Returns {"net", "steps", "off", "without", "with", "test_without", "test_with"}: figures of held-out views and of
+    the unseen poses of the test, of the avatar alone and with the net. steps 0: no state was better, nothing was written;
+    off: branches that were left out because neither captures nor takes hold what drives them.
     Raises BadInput without such views.
     """
     target = writable(out)
@@ -114,6 +115,7 @@ def train_appearance(
     if not held or not capture.views["train"] or steps < 1 or check < 1:
         raise BadInput("an appearance net needs training and held-out pictures, and at least one step")
     require_heads(capture, held, shrink)
+    config, off = _driven(name, config)
     torch.manual_seed(seed)
     dressed = Dressed(capture, avatar)
     learner = Learner(build(name, dressed.rest, **config), dressed.anchors, rate)
@@ -137,7 +139,7 @@ def train_appearance(
                 best, best_score, kept_at = _state(learner.net), score, step
     learner.net.load_state_dict(best)
     net = learner.net.eval()
-    result: dict[str, Any] = {"net": name, "steps": kept_at, "without": without}
+    result: dict[str, Any] = {"net": name, "steps": kept_at, "off": off, "without": without}
     # Nothing was better than the avatar alone: the untrained net is not it, but says so by step 0.
     result["with"] = dressed.measure(net if kept_at else None, held, shrink)
     if capture.views["test"]:
@@ -146,6 +148,15 @@ def train_appearance(
     if kept_at:
         save_appearance(target, name, net, {"avatar": avatar.head, "steps": kept_at, "held_out": result["with"]})
     return result
+
+
+def _driven(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(config without the branches that nothing drives, their names). Raises BadInput where one was asked for."""
+    missing = untold(kind_of(name), config)
+    for branch, field in missing.items():
+        if branch in config:
+            raise BadInput(f"'{name}' cannot have the branch '{branch}': captures hold no '{field}' to drive it")
+    return {**config, **dict.fromkeys(missing, False)}, sorted(missing)
 
 
 def _state(net: Appearance) -> dict[str, torch.Tensor]:

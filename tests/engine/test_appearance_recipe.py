@@ -8,7 +8,8 @@ import torch
 
 from engine.avatar.appearance import build
 from engine.avatar.appearance.files import read_appearance, save_appearance
-from engine.core.errors import BadInput
+from engine.avatar.appearance.play import Player
+from engine.core.errors import BadFile, BadInput
 from engine.core.names import ARKIT_INDEX, AU_INDEX, PAPER17
 from engine.head.library import load_head
 from engine.studio.poses import make
@@ -100,15 +101,44 @@ def test_a_take_is_rendered_with_its_net(setting, tmp_path, head):
         frames = frames_of(take, head, avatar, [camera], np.array([widest]), "cpu", **more)
         return next(iter(frames)).rgba
 
+    # The same fields as in training: a take's valence and arousal reach no net.
+    drive = Player(tmp_path / "net.safetensors", avatar, head).drive(take, widest, head.template)
+    assert drive.mouth.any() and not drive.va.any() and not drive.speech.any()
     plain, dressed = picture(), picture(appearance=str(tmp_path / "net.safetensors"))
     assert np.isfinite(dressed).all() and np.abs(plain - dressed).max() > 0.01
 
 
-def test_what_does_not_help_is_not_written(setting, tmp_path):
-    """A net that cannot move (rate 0) beats nothing."""
+def test_branches_that_nothing_drives_are_left_out(setting, tmp_path, head):
+    """Neither captures nor takes hold features of the voice, or valence and arousal."""
     capture, avatar = setting
     out = tmp_path / "net.safetensors"
-    result = train_appearance(capture, avatar, "emodifftalk", out, steps=2, check=1, rate=0.0)
+    result = train_appearance(capture, avatar, "emotalkinggaussian", out, steps=1, check=1)
+    assert result["off"] == ["emotion", "mouth"]
+    with pytest.raises(BadInput, match=r"branch 'mouth'.*'speech'"):
+        train_appearance(capture, avatar, "emotalkinggaussian", out, steps=1, mouth=True)
+    rest = Dressed(capture, avatar).rest
+    for config, said in (({"mouth": False}, "'va'"), ({"emotion": False}, "'speech'")):
+        save_appearance(out, "emotalkinggaussian", build("emotalkinggaussian", rest, **config), {})
+        with pytest.raises(BadFile, match=said):
+            Player(out, avatar, head)
+    save_appearance(out, "emotalkinggaussian", build("emotalkinggaussian", rest, mouth=False, emotion=False), {})
+    assert Player(out, avatar, head).name == "emotalkinggaussian"
+
+
+def test_what_does_not_help_is_not_written(setting, tmp_path, monkeypatch):
+    """A rate that throws the net far off: the looks say that it is worse than the avatar alone, and no file is made."""
+    capture, avatar = setting
+    out, looks = tmp_path / "net.safetensors", []
+    measure = Dressed.measure
+
+    def noting(self, net, views, shrink):
+        looks.append((net, measure(self, net, views, shrink)))
+        return looks[-1][1]
+
+    monkeypatch.setattr(Dressed, "measure", noting)
+    result = train_appearance(capture, avatar, "emotalk3d", out, steps=2, check=1, rate=3.0)
+    trained = [figures["head_psnr"] for net, figures in looks if net is not None]
+    assert len(trained) == 2 and max(trained) < result["without"]["head_psnr"] - 1, "measured, and worse"
     assert result["steps"] == 0 and result["with"] == result["without"] and not out.exists()
     with pytest.raises(BadInput, match="step"):
         train_appearance(capture, avatar, "emotag", out, steps=0)

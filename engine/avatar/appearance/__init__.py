@@ -29,12 +29,18 @@ NETS: dict[str, tuple[str, str]] = {
 }
 
 
-def build(name: str, rest: Rest, **config: Any) -> Appearance:
-    """A net by name with its own arguments, untrained. Raises BadInput for an unknown name or argument."""
+def kind_of(name: str) -> type[Appearance]:
+    """A net's class. Raises BadInput for an unknown name."""
     if name not in NETS:
         raise BadInput(f"there is no appearance net '{name}'; there are: {', '.join(NETS)}")
     module, kind = NETS[name]
-    made = getattr(import_module(f"engine.avatar.appearance.{module}"), kind)
+    made: type[Appearance] = getattr(import_module(f"engine.avatar.appearance.{module}"), kind)
+    return made
+
+
+def build(name: str, rest: Rest, **config: Any) -> Appearance:
+    """A net by name with its own arguments, untrained. Raises BadInput for an unknown name or argument."""
+    made = kind_of(name)
     try:
         return made(rest, **config)
     except TypeError as error:

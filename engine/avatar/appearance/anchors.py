@@ -134,8 +134,9 @@ def rest_of(avatar: Avatar, head: Head, anchors: Anchors) -> Rest:
         head.template[anchors.vertices], _uv(head)[anchors.vertices], mean[:, :-3].reshape(len(anchors), -1, 3),
         normals, anchors.mouth,
     )  # fmt: skip
-    tensors = (torch.as_tensor(np.ascontiguousarray(a, np.float32)) for a in values)
-    return Rest(*tensors, head.topology_sha256, sha256_of_arrays(anchors.vertices.astype(np.int32)))
+    positions, uv, colour, axes, mouth = (torch.as_tensor(np.ascontiguousarray(a, np.float32)) for a in values)
+    digest = sha256_of_arrays(anchors.vertices.astype(np.int32))
+    return Rest(positions, uv, colour, axes, mouth, head.topology_sha256, digest)
 
 
 def _means(anchors: Anchors, values: Array) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,9 @@ class Appearance(nn.Module):
 
     So a neutral face shows the canonical Gaussians whatever was trained (ours; the papers leave it to the data).
     """
+
+    # Branch (an argument of the class) -> the field of Drive without which it learns nothing of its own.
+    needs: ClassVar[dict[str, str]] = {}
 
     rest_positions: Tensor
     rest_uv: Tensor

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 
 from engine.avatar.appearance.anchors import Anchors, motion_of
-from engine.avatar.appearance.base import Drive
+from engine.avatar.appearance.base import Appearance, Drive
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 from engine.core.names import ARKIT_INDEX, AU_INDEX, EMOTION_INDEX, EXTRA_INDEX, PAPER17
@@ -19,10 +22,17 @@ MOUTH = (
     "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "tongueOut", "tongueTipUp", "tongueBetweenTeeth",
     "tongueBackUp",
 )  # fmt: skip
+# What both a capture's pose and a take's frame tell: a net must not be trained without what it is later played with.
+TOLD = ("moved", "aus", "emotion", "mouth")
 _COLUMNS = [
     ARKIT_INDEX[name] if name in ARKIT_INDEX else len(ARKIT_INDEX) + EXTRA_INDEX[name] for name in MOUTH
 ]  # fmt: skip
 _UNITS = [AU_INDEX[name] for name in PAPER17]
+
+
+def untold(kind: type[Appearance], config: Mapping[str, Any]) -> dict[str, str]:
+    """{branch: field of Drive} of a net's branches that are on and whose field neither captures nor takes hold."""
+    return {b: f for b, f in kind.needs.items() if config.get(b, True) and f not in TOLD}
 
 
 def drive_of(

@@ -12,6 +12,8 @@ the normals.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,8 @@ class Attention(nn.Module):
 class Branches(Appearance):
     """speech: length of Drive.speech. mouth, face, emotion: which branches there are; attention=False passes the
     conditions on as they are; normals: whether there is a residual of the normals (all are ablations of the paper)."""
+
+    needs: ClassVar[dict[str, str]] = {"mouth": "speech", "emotion": "va"}
 
     def __init__(
         self, rest: Rest, speech: int = 64, mouth: bool = True, face: bool = True, emotion: bool = True,
