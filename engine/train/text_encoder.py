@@ -91,6 +91,17 @@ def losses(family: torch.Tensor, au: torch.Tensor, y: torch.Tensor, a: torch.Ten
     return (ce * known).sum() / known.sum().clamp_min(1) + 2 * bce
 
 
+def go_on(
+    layers: dict[str, LowRank], family: torch.nn.Linear, au: torch.nn.Linear, start: dict[str, np.ndarray]
+) -> None:
+    """Fill the changes and both heads with a checkpoint's arrays."""
+    named = {f"{n}.{k}": getattr(layer, k) for n, layer in layers.items() for k in ("a", "b")}
+    named |= {f"{n}.{k}": getattr(m, k) for n, m in (("family", family), ("au", au)) for k in ("weight", "bias")}
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(torch.from_numpy(start[name].astype(np.float32)))
+
+
 def train(
     encoder: Encoder, epochs: int = 5, frozen: bool = False, seed: int = 0, without: tuple[str, ...] = (),
     start: dict[str, np.ndarray] | None = None, log: Any = print,
@@ -110,11 +121,7 @@ def train(
     slow = 1.0
     if start is not None:
         slow = 1 / 3
-        named = {f"{n}.{k}": getattr(layer, k) for n, layer in layers.items() for k in ("a", "b")}
-        named |= {f"{n}.{k}": getattr(m, k) for n, m in (("family", family), ("au", au)) for k in ("weight", "bias")}
-        with torch.no_grad():
-            for name, parameter in named.items():
-                parameter.copy_(torch.from_numpy(start[name].astype(np.float32)))
+        go_on(layers, family, au, start)
     low = [p for layer in layers.values() for p in (layer.a, layer.b)]
     groups: list[dict[str, Any]] = [
         {"params": [*family.parameters(), *au.parameters()], "rate": HEAD_RATE * (5 if frozen else 1)}

@@ -173,6 +173,28 @@ def rows_of(
     return out + [(t, nothing, faces[names["nothing"]], 0.7) for t in plain]
 
 
+def opinions(
+    teacher: EncoderHead, judged: list[str], words: list[str], cache: Path | None = None, vectors: bool = True
+) -> tuple[list[str], list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """(sentences [n], words [w], classes [n, k] at temperature HEAT, AUs [n, 18], first vectors [w, DIM] or none): what
+    the teacher thinks. cache: .npz that is read if it is there, with its own sentences and words, and written if not.
+    """
+    if cache and cache.exists():
+        kept = np.load(cache, allow_pickle=False)
+        p, q, start = kept["p"], kept["q"], kept["start"]
+        judged, words = kept["judged"].tolist(), kept["words"].tolist()
+    else:
+        parts = [teacher.predict(judged[i : i + 8192]) for i in range(0, len(judged), 8192)]
+        p, q = (np.concatenate([x[k] for x in parts]).astype(np.float32) for k in (0, 1))  # type: ignore[misc]
+        start = initial(words, teacher) if vectors else np.zeros(0, np.float32)
+        if cache:
+            with replacing(cache) as part, open(part, "wb") as f:
+                np.savez(f, p=p, q=q, start=start, judged=np.array(judged), words=np.array(words))
+    p = p ** (1 / HEAT)
+    p /= p.sum(1, keepdims=True)
+    return judged, words, p, q, start
+
+
 def train(
     teacher: EncoderHead, net: WordNet, epochs: int = 10, seed: int = 0, without: tuple[str, ...] = (),
     cache: Path | None = None, start_from: Path | None = None, examples: int = 6_000, log: Any = print,
@@ -183,22 +205,10 @@ def train(
     torch.manual_seed(seed)
     rng = random.Random(seed)
     entries = load(without=without)
-    judged = reading(entries, net, random.Random(1), examples, examples // 12)
     phrases = lexicon_items(without)
     own = [*(e.text for e in entries), *(w for w, _ in (*phrases, *associations()))]
-    words = vocabulary(own, net)
-    if cache and cache.exists():
-        kept = np.load(cache, allow_pickle=False)
-        p, q, start = kept["p"], kept["q"], kept["start"]
-        judged, words = kept["judged"].tolist(), kept["words"].tolist()
-    else:
-        parts = [teacher.predict(judged[i : i + 8192]) for i in range(0, len(judged), 8192)]
-        p, q = (np.concatenate([x[k] for x in parts]).astype(np.float32) for k in (0, 1))  # type: ignore[misc]
-        start = np.zeros(0, np.float32) if start_from else initial(words, teacher)
-        if cache:
-            np.savez(cache, p=p, q=q, start=start, judged=np.array(judged), words=np.array(words))
-    p = p ** (1 / HEAT)
-    p /= p.sum(1, keepdims=True)
+    lessons = reading(entries, net, random.Random(1), examples, examples // 12), vocabulary(own, net)
+    judged, words, p, q, start = opinions(teacher, *lessons, cache, start_from is None)
     rate = RATE
     if start_from:
         rate = RATE / 2

@@ -3,6 +3,7 @@
 import functools
 import json
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from engine.controls.text.encoder import Encoder, EncoderHead, folder_of
 from engine.controls.text.net import SmallNet, grams, load_small, place, small_net, split
 from engine.core.errors import BadFile, Missing
 from engine.core.names import AU_INDEX
+from engine.train import text_encoder, text_small
 from engine.train.text_corpus import family_faces, family_names
 from engine.train.text_corpus import load as load_corpus
 from engine.train.text_encoder import samples, save, widen
@@ -22,7 +24,7 @@ from engine.train.text_gate import fit, gate_of, held_out, rewrite
 from engine.train.text_measure import labelled, negation, nothing, rows
 from engine.train.text_paper import ALPHA, GAMMA, TAU, focal, info_nce
 from engine.train.text_small import TorchSmall, batch_of, packed, resumed
-from engine.train.text_wordnet import exchanged, read_wordnet
+from engine.train.text_wordnet import WordNet, exchanged, read_wordnet
 
 torch.set_num_threads(1)
 
@@ -162,6 +164,34 @@ def test_a_small_net_goes_on_from_its_checkpoint(tmp_path):
     assert np.allclose(classes, small_net()(text).classes, atol=1e-5)
 
 
+def test_the_recipes_learn_and_go_on(tmp_path, monkeypatch):
+    """Both on every 25th line of the corpus. Going on for no epoch gives back the checkpoint; the teacher's opinions
+    are read from the cache the second time, when there is no teacher to ask."""
+    few = load_corpus()[::25]
+    for recipe in (text_encoder, text_small):
+        monkeypatch.setattr(recipe, "load", lambda without=(): few)
+    folder = tiny(tmp_path / "model")
+    arrays, config, history = text_encoder.train(Encoder(folder), 2, log=lambda *_, **__: None)
+    assert history[1]["loss"] < 0.95 * history[0]["loss"] and config["entries"] == len(few)
+    again, *_ = text_encoder.train(Encoder(folder), 0, seed=1, start=arrays)
+    other, *_ = text_encoder.train(Encoder(folder), 0, seed=1)
+    assert again.keys() == arrays.keys() and all(np.array_equal(again[k], arrays[k]) for k in arrays)
+    assert not np.array_equal(other["family.weight"], arrays["family.weight"])
+    save(tmp_path / "head.safetensors", {k: v for k, v in arrays.items() if "." in k}, config, [])
+    teacher, cache = EncoderHead(tmp_path / "head.safetensors", folder), tmp_path / "opinions.npz"
+    net = WordNet((), (), {"dog": ("cat",)}, Counter(), frozenset())
+    _, config, history = text_small.train(
+        teacher, net, 2, cache=cache, start_from=resolve("small", "text"), examples=0, log=lambda *_, **__: None
+    )
+    assert history[1]["loss"] < history[0]["loss"] and config["sentences"] > 1000
+    fresh, kept = (
+        text_small.opinions(t, ["a dog", "smile"], ["dog"], c, False) for t, c in ((teacher, None), (None, cache))
+    )
+    assert len(kept[0]) == config["sentences"] == len(kept[2]) and fresh[0] == ["a dog", "smile"]
+    for _, _, p, q, start in (fresh, kept):
+        assert np.allclose(p.sum(1), 1, atol=1e-5) and q.shape == (len(p), 18) and start.size == 0
+
+
 def test_low_rank_changes_of_the_recipe_are_those_of_the_runtime(tmp_path):
     """A changed layer in training and W + 2 b a at run time give the same features (float16 arrays: 1e-2)."""
     trained = Encoder(tiny(tmp_path / "model"))
@@ -212,8 +242,6 @@ def test_wordnets_sisters(tmp_path, monkeypatch):
     net = read_wordnet(tmp_path)
     assert net.examples == ("the animal ate", "a dog ran") and net.glosses[1] == "barks"
     assert net.sisters == {}  # rare words serve no one
-    from engine.train.text_wordnet import WordNet
-
     net = WordNet((), (), {"dog": ("cat",)}, net.common, net.lemmas)
     assert (
         exchanged("a dog ran", net, random.Random(0)) == "a cat ran" and exchanged("hm", net, random.Random(0)) is None
