@@ -106,8 +106,8 @@ def train_appearance(
     """Train the net `name` (its arguments: config) and write its best state to `out` (.safetensors).
 
     Returns {"net", "steps", "off", "without", "with", "test_without", "test_with"}: figures of held-out views and of
-    the unseen poses of the test, of the avatar alone and with the net. steps 0: no state was better, nothing was written;
-    off: branches that were left out because neither captures nor takes hold what drives them.
+    the unseen poses of the test, of the avatar alone and with the net. steps 0: no state was better, nothing was
+    written; off: branches that were left out because neither captures nor takes hold what drives them.
     Raises BadInput without such views.
     """
     target = writable(out)

@@ -19,7 +19,7 @@ import numpy as np
 from engine.avatar.files import save_avatar
 from engine.avatar.surface import HAIR, material_ids
 from engine.core.anatomy import Head
-from engine.core.errors import BadInput, Cancelled
+from engine.core.errors import BadFile, BadInput, Cancelled
 from engine.core.files import read_archive, sha256_of_arrays, writable, write_archive
 from engine.core.progress import SILENT, Reporter
 from engine.core.splats import Avatar
@@ -166,19 +166,26 @@ class Training:
         return {"value": self.model.values, "moment": self.moments, "best": self.best}
 
     def load(self, path: Path, key: str) -> bool:
-        """Go on from a saved run; False if it is of another recipe or capture."""
+        """Go on from a saved run; False, and nothing changed, if it is of another recipe or capture. Raises BadFile."""
         arrays, meta = read_archive(path, "avatar_training", 1)
         if meta.get("key") != key:
             return False
+        found: dict[str, dict[str, Array]] = {}
         for kind, held in self._state().items():
-            for name in list(held):
-                found = arrays.get(f"{kind}.{name}")
-                if found is None or found.shape != held[name].shape:
-                    return False
-                held[name] = np.ascontiguousarray(found, np.float32)
-        self.at, self.since, self.loss = int(meta["at"]), int(meta["since"]), float(meta["loss"])
-        self.history = [list(map(float, row)) for row in meta["history"]]
-        self.best_score = -np.inf if meta["best_score"] is None else float(meta["best_score"])
+            names = {name: arrays.get(f"{kind}.{name}") for name in held}
+            if any(a is None or a.shape != held[n].shape or a.dtype.kind != "f" for n, a in names.items()):
+                return False
+            found[kind] = {name: np.ascontiguousarray(a, np.float32) for name, a in names.items()}
+        try:
+            at, since, loss = int(meta["at"]), int(meta["since"]), float(meta["loss"])
+            history = [list(map(float, row)) for row in meta["history"]]
+            best_score = -np.inf if meta["best_score"] is None else float(meta["best_score"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadFile(path, f"is damaged ({error!r}); delete it to begin anew") from None
+        # Only what fits as a whole is taken over: a half of a run would be neither this one nor that.
+        for kind, held in self._state().items():
+            held.update(found[kind])
+        self.at, self.since, self.loss, self.history, self.best_score = at, since, loss, history, best_score
         return True
 
 
@@ -248,10 +255,21 @@ def _preview(run: Training, path: Path) -> None:
 
 
 def _key(capture: Capture, recipe: Recipe) -> str:
-    names = ",".join(view.name for view in capture.views["train"])
-    cameras = np.array([v.camera.world_to_camera for v in capture.views["train"]])
-    told = repr(sorted(asdict(recipe).items())) + names + capture.head.topology_sha256
-    return sha256_of_arrays(np.frombuffer(told.encode(), np.uint8), cameras)
+    """Of all that a run learns from: recipe, head, poses, cameras, and the files' names, sizes and times."""
+    views = [view for split in ("train", "val") for view in capture.views[split]]
+    cameras = np.array([[*v.camera.world_to_camera.ravel(), v.camera.fx, v.camera.cx, v.camera.cy] for v in views])
+    files = [_stamp(path) for v in views for path in (v.picture, v.mask, v.geometry)]
+    told = repr((sorted(asdict(recipe).items()), [(v.name, v.pose) for v in views], files))
+    poses = [array for _, posed in sorted(capture.poses.items()) for array in (posed.vertices, posed.weights)]
+    told += capture.head.topology_sha256
+    return sha256_of_arrays(np.frombuffer(told.encode(), np.uint8), cameras, capture.head.template, *poses)
+
+
+def _stamp(path: Path | None) -> tuple[str, int, int] | None:
+    if path is None:
+        return None
+    found = path.stat()
+    return path.name, found.st_size, found.st_mtime_ns
 
 
 def _best_step(run: Training) -> int:

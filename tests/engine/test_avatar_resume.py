@@ -1,0 +1,74 @@
+"""What a stopped avatar training may go on from: the same pictures, head and recipe, and a whole state."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+import tiny_capture
+
+from engine.core.errors import BadFile
+from engine.core.files import read_archive, write_archive
+from engine.head.library import load_head
+from engine.train.avatar import Recipe, Training, _key
+from engine.train.avatar_data import read_capture
+
+RECIPE = Recipe(count=50, steps=5, geometry=False)
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head()
+
+
+@pytest.fixture
+def folder(head, tmp_path):
+    tiny_capture.write(tmp_path / "capture", head, tiny_capture.spread_with_colour(head))
+    return tmp_path / "capture"
+
+
+def test_the_key_hangs_on_what_is_learned_from(head, folder):
+    """Pictures drawn anew under the same names, another neutral face, another pose, another recipe."""
+    capture = read_capture(folder, head)
+    first = _key(capture, RECIPE)
+    assert _key(read_capture(folder, head), RECIPE) == first
+    assert _key(capture, dataclasses.replace(RECIPE, seed=1)) != first
+    wider = dataclasses.replace(head, template=head.template * np.float32(1.01))
+    assert _key(dataclasses.replace(capture, head=wider), RECIPE) != first
+    moved = {i: dataclasses.replace(p, vertices=p.vertices + np.float32(0.001)) for i, p in capture.poses.items()}
+    assert _key(dataclasses.replace(capture, poses=moved), RECIPE) != first
+    for split in ("train", "val"):
+        picture = capture.views[split][0].picture
+        before, kept = picture.read_bytes(), picture.stat()
+        picture.write_bytes(before + b" ")
+        os.utime(picture, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+        assert _key(capture, RECIPE) != first, "another size"
+        picture.write_bytes(before)
+        os.utime(picture, ns=(kept.st_atime_ns, kept.st_mtime_ns + 10**9))
+        assert _key(capture, RECIPE) != first, "another time"
+        os.utime(picture, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert _key(capture, RECIPE) == first
+
+
+def test_a_state_that_does_not_fit_changes_nothing(head, folder, tmp_path):
+    """Its last array is of another size: neither the model nor the step is taken over."""
+    capture, path = read_capture(folder, head), tmp_path / "s.npz"
+    run = Training(capture, RECIPE)
+    for _ in range(3):
+        run.step()
+    run.save(path, "key")
+    arrays, meta = read_archive(path, "avatar_training", 1)
+    fresh = Training(capture, RECIPE)
+    before = {name: a.copy() for name, a in fresh.model.values.items()}
+    last = list(fresh._state()["best"])[-1]
+    for spoilt in (arrays[f"best.{last}"][:-1], np.full(arrays[f"best.{last}"].shape, "x")):
+        write_archive(tmp_path / "b.npz", "avatar_training", 1, {**arrays, f"best.{last}": spoilt}, meta)
+        assert not fresh.load(tmp_path / "b.npz", "key") and fresh.at == 0
+    write_archive(tmp_path / "c.npz", "avatar_training", 1, arrays, {**meta, "history": 3})
+    with pytest.raises(BadFile, match="damaged"):
+        fresh.load(tmp_path / "c.npz", "key")
+    assert not fresh.load(path, "another key")
+    assert fresh.at == 0 and all(np.array_equal(before[n], a) for n, a in fresh.model.values.items())
+    assert fresh.load(path, "key") and fresh.at == 3
+    assert all(np.array_equal(run.model.values[n], a) for n, a in fresh.model.values.items())
+    assert not np.array_equal(before["sh0"], fresh.model.values["sh0"])
