@@ -6,6 +6,7 @@ The canonical Gaussians stay (EmoTalk3D section 4.2). Each picture is one step: 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from engine.train.avatar_measure import compare, require_heads
 
 Array = np.ndarray
 
+DRIVES_KEPT = 256  # 60 kB each at 5,000 anchors
+
 
 class Dressed:
     """An avatar on a capture's poses, with a net's changes."""
@@ -43,15 +46,19 @@ class Dressed:
         self.capture, self.avatar = capture, avatar
         self.anchors: Anchors = anchors_of(avatar, capture.head)
         self.rest = rest_of(avatar, capture.head, self.anchors)
-        self._drives: dict[int, Drive] = {}
+        self._drives: OrderedDict[int, Drive] = OrderedDict()
 
     def drive(self, pose: int) -> Drive:
-        """What the net is told of a pose; made once."""
-        if pose not in self._drives:
+        """What the net is told of a pose; those of the last DRIVES_KEPT poses are kept."""
+        if pose in self._drives:
+            self._drives.move_to_end(pose)
+        else:
             posed = self.capture.poses[pose]
             au, emotion = _said(posed)
             head = self.capture.head
             self._drives[pose] = drive_of(head, self.anchors, posed.vertices, posed.weights, au, emotion)
+            while len(self._drives) > DRIVES_KEPT:
+                self._drives.popitem(last=False)
         return self._drives[pose]
 
     def place(self, now: Avatar, pose: int) -> Gaussians:

@@ -1,11 +1,13 @@
 """An avatar as what training moves: flat arrays of one memory, placed on a pose and differentiated by hand.
 
 Gaussians follow their triangles (EmoTaG eq. 2-7, GaussianAvatars); channels add colour where the face moves
-(engine/avatar/channels.py). The frames of a pose's triangles do not depend on what is learned, so they are made once.
+(engine/avatar/channels.py). The frames of a pose's triangles do not depend on what is learned: those of the last poses
+are kept.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -23,6 +25,7 @@ from engine.train.avatar_data import Posed
 Array = np.ndarray
 
 OPACITY_MIN, OPACITY_MAX = 0.01, 0.97  # where training starts: at 1 nothing could be learned
+FRAMES_KEPT = 64  # poses whose frames are held, 0.3 to 0.6 MB each: a long capture has thousands
 PARTS = ("means", "quats", "log_scales", "logits", "sh0", "sh_rest", "channels")
 
 
@@ -54,7 +57,7 @@ class Model:
         self.values = {name: np.ascontiguousarray(a, np.float32) for name, a in self.values.items()}
         kernels.normalise(self.values["quats"])
         self.start = self.values["means"].copy()
-        self._frames: dict[int, Array] = {}
+        self._frames: OrderedDict[int, Array] = OrderedDict()
         self._limits = np.zeros(0, np.float32)
         self._triangles = np.ascontiguousarray(head.triangles, np.int32)
 
@@ -63,11 +66,15 @@ class Model:
 
     def frames(self, pose: int, posed: Posed) -> Array:
         """[m + f, 8] of a pose's triangles (bind_kernels.frames) and free Gaussians."""
-        if pose not in self._frames:
+        if pose in self._frames:
+            self._frames.move_to_end(pose)
+        else:
             out = np.empty((len(self._triangles), bind_kernels.FRAME), np.float32)
             vertices = np.ascontiguousarray(posed.vertices, np.float32)
             bind_kernels.frames(self._triangles, vertices, out)
             self._frames[pose] = free.extended(self.avatar, out, vertices)[1]
+            while len(self._frames) > FRAMES_KEPT:
+                self._frames.popitem(last=False)
         return self._frames[pose]
 
     def place(self, pose: int, posed: Posed, dynamic: bool = True) -> Gaussians:

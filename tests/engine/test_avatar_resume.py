@@ -1,4 +1,5 @@
-"""What a stopped avatar training may go on from: the same pictures, head and recipe, and a whole state."""
+"""What a stopped avatar training may go on from (the same pictures, head and recipe, a whole state), and what it keeps
+in memory."""
 
 import dataclasses
 import os
@@ -10,8 +11,10 @@ import tiny_capture
 from engine.core.errors import BadFile
 from engine.core.files import read_archive, write_archive
 from engine.head.library import load_head
+from engine.train import avatar_model
 from engine.train.avatar import Recipe, Training, _key
-from engine.train.avatar_data import read_capture
+from engine.train.avatar_data import Posed, read_capture
+from engine.train.avatar_start import spread
 
 RECIPE = Recipe(count=50, steps=5, geometry=False)
 
@@ -48,6 +51,21 @@ def test_the_key_hangs_on_what_is_learned_from(head, folder):
         assert _key(capture, RECIPE) != first, "another time"
         os.utime(picture, ns=(kept.st_atime_ns, kept.st_mtime_ns))
     assert _key(capture, RECIPE) == first
+
+
+def test_frames_of_few_poses_are_kept(head, monkeypatch):
+    """The oldest go first, and a pose that comes again has the same frames."""
+    monkeypatch.setattr(avatar_model, "FRAMES_KEPT", 3)
+    model = avatar_model.Model(spread(head, 20), head)
+    poses = [Posed(str(i), head.template * np.float32(1 + i / 10), np.zeros(59)) for i in range(5)]
+    first = model.frames(0, poses[0])
+    for i in (1, 2, 0, 3):
+        model.frames(i, poses[i])
+    assert len(model._frames) == 3 and model.frames(0, poses[0]) is first, "0 was used again after 1 and 2"
+    for i in (1, 2, 3, 4):
+        model.frames(i, poses[i])
+    again = model.frames(0, poses[0])
+    assert again is not first and np.array_equal(again, first) and len(model._frames) == 3
 
 
 def test_a_state_that_does_not_fit_changes_nothing(head, folder, tmp_path):
