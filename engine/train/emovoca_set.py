@@ -60,6 +60,11 @@ def read(path: Path) -> tuple[list[Mixed], dict[str, Any]]:
     return clips, meta
 
 
+def facts(path: Path) -> dict[str, Any]:
+    """What a set was made with. Raises BadFile."""
+    return read_archive(path, KIND, FORMAT)[1]
+
+
 @dataclass(frozen=True)
 class Batch:
     """speech [b, 2 t + 2 AHEAD, 75], label [b, t, 14], level [b, t, 3], goal [b, t, k], before [b, 1, k]: the frame

@@ -17,7 +17,7 @@ from engine.motion.nets import file
 from engine.motion.nets.faceformer import AHEAD, MEMORY, conditions
 from engine.motion.nets.spiral import levels_of
 from engine.motion.perform import perform, run_system
-from engine.studio.performances import unpaired_store
+from engine.studio.performances import people, unpaired_store
 from engine.studio.performances.unpaired_store import Feel, Talk
 from engine.studio.speech_corpus import espeak
 from engine.train import emovoca_generators as generators
@@ -333,11 +333,25 @@ def test_the_recipe_runs_every_stage_and_resumes(head, tmp_path, monkeypatch):
     result = recipe(out, tmp_path, steps="10", desd_steps="20", set="v1")
     assert made == ["train", "valid", "test"] and result["step"] == 10 and out.is_file()
     stamp = (tmp_path / "mixed_v1_train.npz").stat().st_mtime_ns
+    assert not list(tmp_path.glob("generator_*")), "the state goes when the checkpoint is there"
     assert recipe(out, tmp_path, steps="10", desd_steps="20", set="v1")["step"] == 10
     assert (tmp_path / "mixed_v1_train.npz").stat().st_mtime_ns == stamp, "what is there is kept"
     facts = file.read(out, "emovoca").header
     assert facts["labels"] == list(emovoca_mix.V1) and facts["mu_talk"] > 0
     assert emovoca.EmoVOCA(out).native_fps == 25.0
+    options = {"steps": "10", "desd_steps": "20", "set": "v1"}
+    for other, said in (
+        ({"desd_steps": "30"}, "desd_steps=20, not 30"), ({"talks": "5"}, "talks=12, not 5"),
+        ({"seed": 1}, "seed=0, not 1"),
+        ({"set": "v2", "desd_steps": "30"}, r"desd\.pt: is the state of another training \(steps differ"),
+    ):  # fmt: skip
+        with pytest.raises(BadFile, match=said):
+            recipe(out, tmp_path, **options | other)
+    assert (tmp_path / "mixed_v1_train.npz").stat().st_mtime_ns == stamp
+    scales = (tmp_path / "scales.json").read_text()
+    (tmp_path / "desd.pt").unlink()
+    recipe(out, tmp_path, **options | {"set": "v2", "desd_steps": "30"})
+    assert (tmp_path / "scales.json").read_text() != scales, "calibrated anew with another DE-SD"
     with pytest.raises(BadInput, match="v1, v2, ours"):
         recipe(out, tmp_path, set="v9")
     with pytest.raises(BadInput, match="ablation"):
@@ -351,6 +365,19 @@ def test_the_shipped_checkpoint_hears_and_feels(head):
     row = motion_table.table(rows, motion_table.held_out(2, head), head)["emovoca"]
     assert row["over_no_audio"] <= 0.5 and row["over_other_clip"] <= 0.5 and row["over_wrong_label"] <= 0.5
     assert row["lve_mm"] < 2.5 and row["uve_mm"] < 1.5
+
+
+def test_another_number_of_talking_clips_is_refused(head, tmp_path):
+    clips = [{"person": "x", "rows": 2}] * (2 * people.PEOPLE["valid"])
+    parts = {name: [np.zeros((2, n))] * len(clips) for name, n in (("weights", 59), ("speech", 75), ("contact", 3))}
+    unpaired_store._write(tmp_path / "talk_valid.npz", clips, parts)
+    feel = [{"person": "x", "label": "happy", "intensity": 1.0, "rows": 2}]
+    unpaired_store._write(
+        tmp_path / "feel_valid.npz", feel, {"weights": [np.zeros((2, 59))], "level": [np.ones((2, 1))]}
+    )
+    unpaired_store.make(tmp_path, "valid", head, 2)
+    with pytest.raises(BadFile, match="holds 2 talking clips of each person, not 3: give talks=2"):
+        unpaired_store.make(tmp_path, "valid", head, 3)
 
 
 def test_sets_that_are_not_there_are_said(tmp_path):

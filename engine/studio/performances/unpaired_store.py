@@ -1,6 +1,7 @@
 """EmoVOCA's two unpaired sets on disk: talking without expression, with its voice, and silent expressions.
 
-One archive of each kind and split; rows at 50 Hz in half precision. Archives that are there are kept.
+One archive of each kind and split; rows at 50 Hz in half precision. Archives that are there are kept, and refused
+where they hold another number of clips than is asked for.
 """
 
 from __future__ import annotations
@@ -48,11 +49,20 @@ class Feel:
 def make(folder: Path, split: str, head: Head, talks: int = 0, report: Reporter = SILENT) -> None:
     """Write both archives of a split, unless they are there. talks: clips of each person (0: as TALKS says).
 
-    Raises Missing without a synthesiser, Cancelled.
+    Raises Missing without a synthesiser, Cancelled, BadFile where the talking clips that are there are more or fewer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     count = talks or TALKS[split]
-    if not (path := _path(folder, "talk", split)).is_file():
+    if (path := _path(folder, "talk", split)).is_file():
+        held = len(_read(folder, "talk", split))
+        if held != count * PEOPLE[split]:
+            each = f"{held / PEOPLE[split]:g}"
+            raise BadFile(
+                path,
+                f"holds {each} talking clips of each person, not {count}: give talks={each}, another folder, or delete "
+                "the file to make them anew",
+            )
+    else:
         _write(path, *_talking(split, count, head, report))
     if not (path := _path(folder, "feel", split)).is_file():
         _write(path, *_silent(split, report))
