@@ -114,7 +114,7 @@ def train_appearance(
 
     Returns {"net", "steps", "off", "without", "with", "test_without", "test_with"}: figures of held-out views and of
     the unseen poses of the test, of the avatar alone and with the net. steps 0: no state was better, nothing was
-    written; off: branches that were left out because neither captures nor takes hold what drives them.
+    written; off: branches that were left out because captures do not hold what drives them.
     Raises BadInput without such views.
     """
     target = writable(out)

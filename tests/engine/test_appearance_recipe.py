@@ -109,7 +109,7 @@ def test_a_take_is_rendered_with_its_net(setting, tmp_path, head):
 
 
 def test_branches_that_nothing_drives_are_left_out(setting, tmp_path, head):
-    """Neither captures nor takes hold features of the voice, or valence and arousal."""
+    """Captures hold neither features of the voice nor valence and arousal."""
     capture, avatar = setting
     out = tmp_path / "net.safetensors"
     result = train_appearance(capture, avatar, "emotalkinggaussian", out, steps=1, check=1)

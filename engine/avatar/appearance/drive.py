@@ -22,7 +22,8 @@ MOUTH = (
     "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "tongueOut", "tongueTipUp", "tongueBetweenTeeth",
     "tongueBackUp",
 )  # fmt: skip
-# What both a capture's pose and a take's frame tell: a net must not be trained without what it is later played with.
+# What a capture's pose tells. A take's frame holds more (valence and arousal, features of the voice), which a net that
+# was trained on captures has never met: both give it these fields alone.
 TOLD = ("moved", "aus", "emotion", "mouth")
 _COLUMNS = [
     ARKIT_INDEX[name] if name in ARKIT_INDEX else len(ARKIT_INDEX) + EXTRA_INDEX[name] for name in MOUTH
@@ -31,7 +32,7 @@ _UNITS = [AU_INDEX[name] for name in PAPER17]
 
 
 def untold(kind: type[Appearance], config: Mapping[str, Any]) -> dict[str, str]:
-    """{branch: field of Drive} of a net's branches that are on and whose field neither captures nor takes hold."""
+    """{branch: field of Drive} of a net's branches that are on and whose field captures do not hold."""
     return {b: f for b, f in kind.needs.items() if config.get(b, True) and f not in TOLD}
 
 

@@ -27,7 +27,9 @@ class Player:
         self.anchors = anchors_of(avatar, head)
         self.name, self.net, self.about = read_appearance(path, rest_of(avatar, head, self.anchors))
         for branch, field in untold(type(self.net), self.net.config).items():
-            raise BadFile(path, f"has the branch '{branch}', which lives on '{field}': takes do not tell it")
+            raise BadFile(
+                path, f"has the branch '{branch}', driven by '{field}', which captures lack; train it without"
+            )
 
     def drive(self, take: Take, row: int, vertices: Array) -> Drive:
         """What the net is told of a frame: the fields that training tells it of a capture's pose (drive.TOLD)."""
