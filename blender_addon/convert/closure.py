@@ -171,6 +171,9 @@ def seal(
     if voice is not None:
         _part(out, model, closure, np.clip(voice, 0.0, 1.0))
     allowed = SEALED + LOOSE * (1.0 - np.clip(closure / 0.95, 0.0, 1.0))[:, None]
+    if "mouthClose" not in model.slope or "mouthClose" not in out:
+        # Where there is no mouthClose to take the jaw's opening back as contact grows, the opening itself must shrink.
+        allowed = np.minimum(allowed, SEALED + (1.0 - closure)[:, None] * np.maximum(model.gap(out), 0.0))
     _raise(out, model, "mouthClose", allowed, np.minimum(1.15 * out["jawOpen"] + 0.05, 1.0))
     _less(out, model, [n for n in OPENERS if n in out and n in model.slope and model.slope[n].max() > 1e-3], allowed)
     _less(out, model, ["jawOpen"], allowed)
