@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from fresh_voice import fresh_sample
+from fresh_voice import fresh_voice
 
 from engine.controls.files import LAYERS
 from engine.core.control import Controls, Layer
@@ -32,7 +32,7 @@ def voice():
     from engine.audio.read import audio_of
 
     torch.set_num_threads(1)
-    return audio_of(fresh_sample()[: int(4.4 * 16000)])
+    return audio_of(fresh_voice()[0][: int(4.4 * 16000)])
 
 
 @pytest.fixture(scope="module")
