@@ -8,20 +8,15 @@ one that ships, the user's own after `train emotag_adapt`, whose file in the use
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.core.control import ControlTrack
 from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX
-from engine.core.sound import Speech
 from engine.motion.after import obeyed
-from engine.motion.base import MotionSlice
-from engine.motion.nets import file
 from engine.motion.nets.codes import asked, heard_channels
-from engine.motion.nets.inputs import interface, label_input, slice_of, wide_rows
+from engine.motion.nets.inputs import ROWS_HZ, label_input, wide_rows
+from engine.motion.nets.system import NetSystem, Sampled
 
 NAME = "emotag"
 NEUTRAL_ROWS = 50  # the paper pools the 50 most neutral frames
@@ -51,43 +46,28 @@ def identity_of(weights: np.ndarray, speech: np.ndarray) -> np.ndarray:
     return np.concatenate([rest, slopes]).astype(np.float32)
 
 
-class EmoTaG:
+class EmoTaG(NetSystem):
     """GRMN at interface v1's 50 Hz; a window is made with the margin that its attention sees, so it needs no state."""
 
     name = NAME
     supports = frozenset({"labels", "intensity", "va"})
-    native_fps = 50.0
 
-    def __init__(self, path: Path | None = None):
-        from engine.assets.registry import resolve
+    def build(self, config: dict[str, Any]) -> Any:
+        """GRMN."""
         from engine.motion.nets.grmn import GRMN
 
-        path = path or resolve(NAME, "motion")
-        checkpoint = file.read(path, NAME)
-        self.basis, self.checkpoint_sha256 = checkpoint.basis, checkpoint.sha256
-        self.net = file.load_into(lambda config: GRMN(self.basis.size, **config), checkpoint, path)
+        return GRMN(self.basis.size, **config)
 
-    def prepare(self, speech: Speech) -> tuple[Speech, np.ndarray]:
-        return speech, interface(speech)
-
-    def run(
-        self,
-        cache: tuple[Speech, np.ndarray],
-        controls: Callable[[np.ndarray], ControlTrack],
-        t0: float,
-        t1: float,
-        state: Any = None,
-    ) -> tuple[MotionSlice, Any]:
+    def weights(
+        self, rows: np.ndarray, controls: Sampled, first: int, last: int, state: Any
+    ) -> tuple[np.ndarray, Any]:  # fmt: skip
+        """As in NetSystem; without state."""
         import torch
 
         from engine.motion.nets.grmn import EDGE
 
-        heard, rows = cache
-        first, last = (int(np.ceil(t * self.native_fps - 1e-6)) for t in (t0, t1))
-        wide = np.arange(first - EDGE, last + EDGE) / self.native_fps
+        wide = np.arange(first - EDGE, last + EDGE) / ROWS_HZ
         au = asked(lambda times: obeyed(controls(times), self.supports), wide)
         inputs = (wide_rows(rows, first, last, EDGE), au, label_input(controls(wide)))
-        with torch.inference_mode():
-            made = self.net(*(torch.from_numpy(part)[None] for part in inputs), self.net.person[None])
-            weights = self.basis.weights(made.motion[0, EDGE:-EDGE].numpy())
-        return slice_of(weights, heard, controls, wide[EDGE:-EDGE], self.supports), state
+        made = self.net(*(torch.from_numpy(part)[None] for part in inputs), self.net.person[None])
+        return self.basis.weights(made.motion[0, EDGE:-EDGE].numpy()), state

@@ -6,21 +6,16 @@ second of interface v1, because contacts are heard at that rate and a closure ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.core.control import ControlTrack
-from engine.core.sound import Speech
-from engine.motion.base import MotionSlice
-from engine.motion.nets import file
-from engine.motion.nets.inputs import interface, slice_of, wide_rows
+from engine.motion.nets.inputs import ROWS_HZ, wide_rows
+from engine.motion.nets.system import NetSystem, Sampled
 
 NAME = "emovoca"
-ROWS_HZ = 50.0
 BEFORE, AFTER = 1, 2  # frames that the cubic needs around the one it starts from
 
 
@@ -51,53 +46,35 @@ def strength(track: ControlTrack) -> np.ndarray:
     return np.minimum(track.emotion[:, 1:].sum(1), 1.0) * track.intensity
 
 
-class EmoVOCA:
+class EmoVOCA(NetSystem):
     """E-FaceFormer, free running; its memory is passed from window to window."""
 
     name = NAME
     supports = frozenset({"labels", "intensity"})
     native_fps = 25.0
 
-    def __init__(self, path: Path | None = None):
-        from engine.assets.registry import resolve
+    def build(self, config: dict[str, Any]) -> Any:
+        """E-FaceFormer."""
         from engine.motion.nets.faceformer import EFaceFormer
 
-        path = path or resolve(NAME, "motion")
-        checkpoint = file.read(path, NAME)
-        self.basis, self.checkpoint_sha256 = checkpoint.basis, checkpoint.sha256
-        self.net = file.load_into(lambda config: EFaceFormer(self.basis.size, **config), checkpoint, path)
+        return EFaceFormer(self.basis.size, **config)
 
-    def prepare(self, speech: Speech) -> tuple[Speech, np.ndarray]:
-        return speech, interface(speech)
-
-    def run(
-        self,
-        cache: tuple[Speech, np.ndarray],
-        controls: Callable[[np.ndarray], ControlTrack],
-        t0: float,
-        t1: float,
-        state: State | None = None,
-    ) -> tuple[MotionSlice, State]:
+    def weights(
+        self, rows: np.ndarray, controls: Sampled, first: int, last: int, state: State | None
+    ) -> tuple[np.ndarray, State]:  # fmt: skip
+        """As in NetSystem; the frames that the rows lie between are run as far as they are not there."""
         from engine.motion.nets.faceformer import MEMORY
 
-        heard, rows = cache
-        first, last = (int(np.ceil(t * ROWS_HZ - 1e-6)) for t in (t0, t1))
-        times = np.arange(first, last) / ROWS_HZ
-        at = times * self.native_fps
+        at = np.arange(first, last) / ROWS_HZ * self.native_fps
         begin, end = int(first // 2) - BEFORE, int(last // 2) + AFTER + 1
         if state is None:  # in the middle of a voice it needs a run-up
-            start = max(0, begin - MEMORY)
-            state = State(None, np.zeros((0, self.basis.size), np.float32), start)
+            state = State(None, np.zeros((0, self.basis.size), np.float32), max(0, begin - MEMORY))
         state = self._advance(rows, controls, state, end)
-        out = slice_of(
-            self.basis.weights(between(state.frames, at - state.first)), heard, controls, times, self.supports
-        )
+        out = self.basis.weights(between(state.frames, at - state.first))
         keep = max(0, int(last // 2) - BEFORE - state.first)
         return out, State(state.memory, state.frames[keep:], state.first + keep)
 
-    def _advance(
-        self, rows: np.ndarray, controls: Callable[[np.ndarray], ControlTrack], state: State, end: int
-    ) -> State:  # fmt: skip
+    def _advance(self, rows: np.ndarray, controls: Sampled, state: State, end: int) -> State:
         """Run until frame `end` is there; `state` itself stays as it is, so that a window can be run again."""
         import torch
 
@@ -110,6 +87,5 @@ class EmoVOCA:
         track = controls(np.arange(begin, end) / self.native_fps)
         given = (wide_rows(rows, 2 * begin, 2 * end, AHEAD), *conditions(track.emotion, strength(track)))
         said, label, level = (torch.from_numpy(np.asarray(x, np.float32))[None] for x in given)
-        with torch.inference_mode():
-            frames, memory = self.net.roll(said, label, level, memory)
+        frames, memory = self.net.roll(said, label, level, memory)
         return State(memory, np.concatenate([state.frames, frames[0].numpy()]), state.first)

@@ -16,6 +16,7 @@ from engine.motion.direct import BITE_JAW, LOWER_LIP, OPENING, late
 from engine.motion.life import living_au
 
 FEATURES = 64
+ROWS_HZ = 50.0  # of interface v1
 
 
 def interface(speech: Speech) -> np.ndarray:
@@ -68,7 +69,7 @@ def slice_of(
     supports: Set[str],
 ) -> MotionSlice:  # fmt: skip
     """A MotionSlice of a network's weights [t, 59]: contacts and voice as heard, the AUs that the network obeyed."""
-    rows = np.clip(np.round(times * 50.0).astype(int), 0, len(heard.articulation) - 1)
+    rows = np.clip(np.round(times * ROWS_HZ).astype(int), 0, len(heard.articulation) - 1)
     said = heard.articulation[rows]
     closure = late(said[:, ARTICULATION_INDEX["lip_close"]])
     bite = said[:, ARTICULATION_INDEX["labiodental"]].copy()
