@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.avatar import light
+from engine.avatar import harmonics, light
 from engine.avatar.raycast import sphere_directions
 from engine.core.anatomy import Head
 from engine.core.units import linear_to_srgb
@@ -212,23 +212,10 @@ def fit_views(colour: Array, normals: Array, views: Array) -> Array:
     A Gaussian's direction runs from the camera to it, hence the minus. Ridge on the view-dependent part: few views see
     a point well, and an unchecked fit would invent colours for the others.
     """
-    basis = sh_basis(-views)
+    basis = harmonics.basis(-views, 9)
     weight = np.clip(normals @ views.T, 0, 1) + 0.02
     square = (basis[:, :, None] * basis[:, None, :]).reshape(len(views), 81)
     matrix = (weight @ square).reshape(-1, 9, 9)
     matrix += np.diag([0.0] + [0.05] * 3 + [0.12] * 5) * (weight.sum(1) / len(views))[:, None, None]
     right = np.matmul(basis.T, weight[:, :, None] * (colour - 0.5))
     return np.linalg.solve(matrix, right)
-
-
-def sh_basis(d: Array) -> Array:
-    """[n, 9] real spherical harmonics at unit directions, 3DGS's signs (twin of render.reference.sh_basis)."""
-    x, y, z = d.T
-    return np.stack(
-        [
-            np.full_like(x, 0.28209479177387814), -0.4886025119029199 * y, 0.4886025119029199 * z,
-            -0.4886025119029199 * x, 1.0925484305920792 * x * y, -1.0925484305920792 * y * z,
-            0.31539156525252005 * (3 * z * z - 1), -1.0925484305920792 * x * z,
-            0.5462742152960396 * (x * x - y * y),
-        ], 1,
-    )  # fmt: skip

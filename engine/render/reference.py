@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.avatar import harmonics
 from engine.avatar.rotations import matrices
 from engine.core.splats import Camera
 
@@ -88,19 +89,7 @@ def _clamp(slope: Tensor, size: int, focal: float, centre: float) -> Tensor:
 
 def sh_basis(directions: Tensor, terms: int) -> Tensor:
     """Real spherical harmonics at unit directions [n, 3] -> [n, terms], terms in {1, 4, 9, 16} (3DGS's signs)."""
-    x, y, z = directions.unbind(-1)
-    xx, yy, zz = x * x, y * y, z * z
-    basis = [
-        torch.full_like(x, 0.28209479177387814),
-        -0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x,
-        1.0925484305920792 * x * y, -1.0925484305920792 * y * z, 0.31539156525252005 * (3 * zz - 1),
-        -1.0925484305920792 * x * z, 0.5462742152960396 * (xx - yy),
-        0.5900435899266435 * y * (yy - 3 * xx), 2.890611442640554 * x * y * z,
-        0.4570457994644658 * y * (1 - 5 * zz), 0.3731763325901154 * z * (5 * zz - 3),
-        0.4570457994644658 * x * (1 - 5 * zz), 1.445305721320277 * z * (xx - yy),
-        0.5900435899266435 * x * (3 * yy - xx),
-    ]  # fmt: skip
-    return torch.stack(basis[:terms], -1)
+    return torch.stack(harmonics.columns(*directions.unbind(-1))[:terms], -1)
 
 
 def colours(means: Tensor, sh: Tensor, camera: Camera) -> Tensor:
