@@ -1,8 +1,8 @@
 """`emodifftalk`: EmoDiffTalk's speech-to-AU encoder and AU-prompt diffusion (nets/au_diffusion.py) as a motion system.
 
-Obeys every control through AU codes: what labels, valence-arousal, words and sliders ask for, living, joined with the
-codes that the encoder hears in the voice and the words modulate (eq. 7, controls/modulate.py). Of the voice's own codes
-those of speech, AU25 and AU26, are used; what it hears of feelings (`feelings`) is off: it learned them from
+Obeys every control through AU codes: what labels, valence-arousal, words and sliders ask for, living, and beside them
+the codes that the encoder hears in the voice and the words modulate (eq. 7, controls/modulate.py). Of the voice's own
+codes those of speech, AU25 and AU26, are used; what it hears of feelings (`feelings`) is off: it learned them from
 synthesised voices. The seed draws the noise; the noise of a row hangs on the row and the seed alone, and what moves the
 lips is drawn alike for every seed: another take may not say it worse.
 """
@@ -10,7 +10,6 @@ lips is drawn alike for every seed: another take may not say it worse.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from engine.core.errors import BadFile
 from engine.core.names import ARKIT, AU_INDEX
 from engine.core.sound import Speech
 from engine.motion.base import CONTROLS, MotionSlice
-from engine.motion.nets import file
 from engine.motion.nets.codes import CODES, asked, spread, unsaid
-from engine.motion.nets.inputs import interface, slice_of, wide_rows
+from engine.motion.nets.inputs import ROWS_HZ, wide_rows
+from engine.motion.nets.system import NetSystem, Sampled
 
 NAME = "emodifftalk"
 _RNG_STREAM = 53  # apart from those of the layers
@@ -42,57 +41,49 @@ def noise_rows(seed: int, first: int, last: int, size: int) -> np.ndarray:
     return np.concatenate(drawn)[first - start : last - start].astype(np.float32)
 
 
-class EmoDiffTalk:
+class EmoDiffTalk(NetSystem):
     """Denoiser and encoder at interface v1's 50 Hz, in windows on one grid that overlap: no state is passed on."""
 
     name = NAME
     supports = frozenset(CONTROLS)
-    native_fps = 50.0
 
     def __init__(self, path: Path | None = None, feelings: float = 0.0):
-        from engine.assets.registry import resolve
-        from engine.motion.nets.au_diffusion import Both
-
-        path = path or resolve(NAME, "motion")
-        checkpoint = file.read(path, NAME)
-        self.basis, self.checkpoint_sha256, self.feelings = checkpoint.basis, checkpoint.sha256, feelings
-        both = file.load_into(lambda config: Both.of(self.basis.size, config), checkpoint, path)
-        self.ear, self.net = both.ear, both.net
+        super().__init__(path)
+        self.feelings = feelings
+        self.ear, self.net = self.net.ear, self.net.net
         try:
-            varied = checkpoint.header.get("varied", [1.0] * self.basis.size)
+            varied = self.header.get("varied", [1.0] * self.basis.size)
             self.varied = np.array(varied, np.float32).reshape(self.basis.size)
         except (TypeError, ValueError):
-            raise BadFile(path, "does not say how much of each component the seed draws: train it again") from None
+            said = "does not say how much of each component the seed draws: train it again"
+            raise BadFile(self.path, said) from None
 
-    def prepare(self, speech: Speech) -> tuple[Speech, np.ndarray]:
-        return speech, interface(speech)
+    def build(self, config: dict[str, Any]) -> Any:
+        """Encoder and denoiser."""
+        from engine.motion.nets.au_diffusion import Both
 
-    def run(
-        self,
-        cache: tuple[Speech, np.ndarray],
-        controls: Callable[[np.ndarray], ControlTrack],
-        t0: float,
-        t1: float,
-        state: Any = None,
-    ) -> tuple[MotionSlice, Any]:
-        import torch
+        return Both.of(self.basis.size, config)
 
+    def weights(
+        self, rows: np.ndarray, controls: Sampled, first: int, last: int, state: Any
+    ) -> tuple[np.ndarray, Any]:  # fmt: skip
+        """As in NetSystem; without state."""
         from engine.motion.nets import au_diffusion as diffusion
 
-        heard, rows = cache
-        first, last = (int(np.ceil(t * self.native_fps - 1e-6)) for t in (t0, t1))
         starts = diffusion.window_starts(first, last)
         low, high = starts[0], starts[-1] + diffusion.WINDOW
-        with torch.inference_mode():
-            codes = self.codes(rows, controls, starts)
-            speech = _windows(wide_rows(rows, low, high, diffusion.MARGIN), starts, diffusion.MARGIN)
-            seed = controls(np.zeros(1)).seed
-            noise = self.noise(seed, starts)
-            made = diffusion.make(self.net, codes, speech, noise) * self.net.spread
-            weights = self.basis.weights(diffusion.blend(made, starts, first, last).numpy())
-        times = np.arange(first, last) / self.native_fps
-        motion = slice_of(weights, heard, controls, times, self.supports)
-        weights = unsaid(np.concatenate([motion.arkit, motion.extra], 1), controls(times), motion.au)
+        codes = self.codes(rows, controls, starts)
+        speech = _windows(wide_rows(rows, low, high, diffusion.MARGIN), starts, diffusion.MARGIN)
+        noise = self.noise(controls(np.zeros(1)).seed, starts)
+        made = diffusion.make(self.net, codes, speech, noise) * self.net.spread
+        return self.basis.weights(diffusion.blend(made, starts, first, last).numpy()), state
+
+    def run(
+        self, cache: tuple[Speech, np.ndarray], controls: Sampled, t0: float, t1: float, state: Any = None
+    ) -> tuple[MotionSlice, Any]:
+        """As in NetSystem; words that deny the voice's opening are obeyed on the finished mouth."""
+        motion, state = super().run(cache, controls, t0, t1, state)
+        weights = unsaid(np.concatenate([motion.arkit, motion.extra], 1), controls(motion.times), motion.au)
         return dataclasses.replace(motion, arkit=weights[:, : len(ARKIT)], extra=weights[:, len(ARKIT) :]), state
 
     def noise(self, seed: int, starts: range) -> Any:
@@ -109,14 +100,14 @@ class EmoDiffTalk:
             out = out + torch.from_numpy(np.sqrt(share)) * drawn
         return out
 
-    def codes(self, rows: np.ndarray, controls: Callable[[np.ndarray], ControlTrack], starts: range) -> Any:
-        """The AU codes of each window, [n, w, 36]: what the controls ask for, and the voice's own."""
+    def codes(self, rows: np.ndarray, controls: Sampled, starts: range) -> Any:
+        """The codes of each window, [n, w, 36 + 2]: what the controls ask for, and the voice's own AU25 and AU26."""
         import torch
 
         from engine.motion.nets.au_diffusion import LISTEN, WINDOW
 
         low, high = starts[0], starts[-1] + WINDOW
-        times = np.arange(low, high) / self.native_fps
+        times = np.arange(low, high) / ROWS_HZ
         wanted, track = asked(controls, times).reshape(-1, CODES), controls(times)
         with torch.inference_mode():
             heard = self.ear(_windows(wide_rows(rows, low, high, LISTEN), starts, LISTEN))[:, LISTEN:-LISTEN].numpy()
@@ -127,7 +118,13 @@ class EmoDiffTalk:
             quiet = np.full((own.shape[1], 1), self.feelings, np.float32)
             quiet[_SPOKEN] = 1.0
             worded = modulate(own * quiet, _rows_of(track, at))
-            out.append(np.maximum(wanted[at], worded.reshape(WINDOW, CODES)))
+            if self.net.code.in_features == CODES:  # heard and asked for in one column
+                out.append(np.maximum(wanted[at], worded.reshape(WINDOW, CODES)))
+                continue
+            felt = worded.copy()
+            felt[:, _SPOKEN] = 0.0
+            joined = np.maximum(wanted[at], felt.reshape(WINDOW, CODES))
+            out.append(np.concatenate([joined, worded[:, _SPOKEN].mean(2)], 1))
         return torch.from_numpy(np.stack(out))
 
 

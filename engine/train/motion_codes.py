@@ -57,13 +57,13 @@ def shown_codes(pool: Pool) -> np.ndarray:
     return gathered(au)
 
 
-def worn(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Speech inputs [b, t, 75] with the features left out of some clips and noise on all: a voice of flesh is heard
-    differently from a synthesiser's, the articulation less so. float32."""
+def worn(speech: np.ndarray, rng: np.random.Generator, deaf: float = DEAF) -> np.ndarray:
+    """Speech inputs [b, t, 75] with the features left out of a share `deaf` of the clips and noise on all: a voice of
+    flesh is heard differently from a synthesiser's, the articulation less so. float32."""
     out = speech.astype(np.float32)
     features = out[..., len(ARTICULATION) :]
     features += rng.standard_normal(features.shape, np.float32) * np.float32(HUSH)
-    features *= rng.random((len(out), 1, 1)) >= DEAF
+    features *= rng.random((len(out), 1, 1)) >= deaf
     return out
 
 

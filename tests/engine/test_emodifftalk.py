@@ -27,7 +27,7 @@ from engine.train.motion_loop import Plan
 from engine.train.motion_recipe import finish
 
 torch.set_num_threads(1)
-SMALL = {"ear": {"width": 16}, "net": {"width": 24, "layers": 1}}
+SMALL = {"ear": {"width": 16, "pool": 5}, "net": {"width": 24, "layers": 1, "codes": 38, "yields": True}}
 HAPPY = dataclasses.replace(QUIET, emotions={"happy": ((0, 0.0), (3, 1.0))})
 
 
@@ -107,11 +107,43 @@ def test_sliders_move_a_performance_by_the_rules_that_made_it():
 
 def test_codes_move_what_the_heads_table_says_before_anything_is_learned():
     basis, spread = file.shared_basis(), np.full(file.shared_basis().size, 0.5)
-    code = np.zeros((1, 36), np.float32)
+    code = np.zeros((1, 38), np.float32)
     code[0, 2 * AU_INDEX["AU12"]] = 1.0  # the left smile
-    moved = basis.weights((recipe.answer_of(basis, spread) @ code[0] * spread)[None]) - basis.mean
-    wanted, _ = to_shapes(code.reshape(1, 18, 2))
+    answer = recipe.answer_of(basis, spread)
+    moved = basis.weights((answer @ code[0] * spread)[None]) - basis.mean
+    wanted, _ = to_shapes(code[:, :36].reshape(1, 18, 2))
     assert np.abs(moved[:, :52] - wanted).max() < 0.02 and moved[0, ARKIT_INDEX["mouthSmileLeft"]] > 0.5
+    jaw = 2 * AU_INDEX["AU26"]
+    assert np.allclose(answer[:, 37], answer[:, jaw] + answer[:, jaw + 1]), "a heard jaw moves both sides"
+
+
+def test_what_is_heard_may_weaken_what_the_codes_move():
+    torch.manual_seed(0)
+    net = diffusion.build(6, {"width": 16, "layers": 1, "codes": 38, "yields": True}).eval()
+    torch.nn.init.normal_(net.answer.weight)
+    au, speech = torch.rand(1, diffusion.WINDOW, 38), torch.randn(1, diffusion.WINDOW + 2 * diffusion.MARGIN, 75)
+    assert torch.equal(net.given(au, speech)[1], net.answer(au)), "not before it is learned"
+    torch.nn.init.constant_(net.weaken.bias, -20.0)
+    assert net.given(au, speech)[1].abs().max() < 1e-6
+
+
+def test_the_encoders_pooling_is_a_mean_of_neighbours():
+    torch.manual_seed(0)
+    plain, pooled = (diffusion.SpeechToAU(16, pool).eval() for pool in (1, 5))
+    pooled.load_state_dict(plain.state_dict())
+    with torch.inference_mode():
+        a, b = (net(torch.randn(2, 40, 75, generator=torch.Generator().manual_seed(1))) for net in (plain, pooled))
+    padded = torch.cat([a[:, :1]] * 2 + [a] + [a[:, -1:]] * 2, 1)
+    wanted = torch.stack([padded[:, i : i + 40] for i in range(5)]).mean(0)
+    assert a.shape == b.shape and (b - wanted).abs().max() < 1e-6
+
+
+def test_motion_is_weighed_by_the_frame_not_by_the_row():
+    """The loss of a line is that of its slope at 25 frames a second: (2 x 0.1)² x 0.5, nothing bends."""
+    line = 0.1 * torch.arange(20.0)[None, :, None]
+    lips = torch.zeros(1, 1)
+    loss = diffusion.geometry_loss(line, torch.zeros_like(line), lips)
+    assert float(loss) == pytest.approx(float(line.square().mean()) + 0.5 * 0.2**2, rel=1e-5)
 
 
 def test_noise_does_not_hang_on_the_cut():
@@ -150,12 +182,13 @@ def test_words_modulate_the_voices_codes(checkpoint):
     rows, starts = system.prepare(heard)[1], window_starts(0, 200)
     denied = Prompt("x", 0, 4, 0, 0, activation={"AU26_L": -1.0, "AU26_R": -1.0})
     controls = (QUIET, dataclasses.replace(QUIET, prompts=(denied,)))
-    plain, worded = (system.codes(rows, sampler(heard, c), starts)[1].reshape(-1, 18, 2) for c in controls)
-    jaw = AU_INDEX["AU26"]
-    assert worded[20:, jaw].max() < 0.3 * plain[20:, jaw].max() and plain[:, AU_INDEX["AU25"]].min() > 0
-    assert not plain[:, AU_INDEX["AU12"]].any(), "what the encoder hears of feelings is off"
-    feeling = EmoDiffTalk(checkpoint, feelings=1.0).codes(rows, sampler(heard, QUIET), starts)[1].reshape(-1, 18, 2)
-    assert feeling[:, AU_INDEX["AU12"]].min() > 0
+    plain, worded = (system.codes(rows, sampler(heard, c), starts)[1] for c in controls)
+    lips, jaw = 36, 37  # of the voice's own
+    assert worded[20:, jaw].max() < 0.3 * plain[20:, jaw].max() and plain[:, lips].min() > 0
+    assert not plain[:, :36].any(), "what the encoder hears of feelings is off"
+    feeling = EmoDiffTalk(checkpoint, feelings=1.0).codes(rows, sampler(heard, QUIET), starts)[1]
+    felt = feeling[:, :36].reshape(-1, 18, 2)
+    assert felt[:, AU_INDEX["AU12"]].min() > 0 and not felt[:, AU_INDEX["AU26"]].any()
 
 
 # --- the bundled network

@@ -32,13 +32,21 @@ SMOOTH_REACH = 9  # rows to either side
 STEPS = 8
 TRAIN_STEPS = 500
 VERTEX, MOTION, DEFORM, LIP = 1.0, 0.5, 0.1, 0.8  # lambdas of eq. 29
+# Velocity and acceleration are meant per frame of a video, whose rate is not printed: 25 a second here. Two rows are
+# one frame, so a row's velocity counts 2² and its acceleration 4² times.
+FRAME_ROWS = 2
+SPOKEN = ("AU25", "AU26")  # the voice's own codes that are used: columns behind those that are asked for
 
 
 class SpeechToAU(nn.Module):
-    """speech [b, t, 75] -> AU codes [b, t, 17] in [0, 1] (eq. 3)."""
+    """speech [b, t, 75] -> AU codes [b, t, 17] in [0, 1] (eq. 3).
 
-    def __init__(self, width: int = 96):
+    pool: rows that the paper's frame pooling takes the mean of (a row's neighbours, the ends held); 1 = none.
+    """
+
+    def __init__(self, width: int = 96, pool: int = 1):
         super().__init__()
+        self.pool = pool
         self.enter = nn.Conv1d(INPUT, width, 5, padding=2)
         self.near = nn.Sequential(NearAttention(width), NearAttention(width))
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.1, batch_first=True, norm_first=True)
@@ -49,12 +57,17 @@ class SpeechToAU(nn.Module):
     def forward(self, speech: Tensor) -> Tensor:
         x = self.near(self.enter(speech.transpose(1, 2)).transpose(1, 2))
         x = self.far(x)
-        return self.leave(x + self.residual(x)).sigmoid()
+        codes = self.leave(x + self.residual(x)).sigmoid()
+        if self.pool == 1:
+            return codes
+        rows = nn.functional.pad(codes.transpose(1, 2), (self.pool // 2, (self.pool - 1) // 2), mode="replicate")
+        return nn.functional.avg_pool1d(rows, self.pool, stride=1).transpose(1, 2)
 
 
 def audio_loss(seen: Tensor, truth: Tensor) -> Tensor:
-    """Eq. 21-23 as means: L1 + 0.1 x squared change from row to row."""
-    return (seen - truth).abs().mean() + 0.1 * (seen[:, 1:] - seen[:, :-1]).square().mean()
+    """Eq. 21-23 as means: L1 + 0.1 x squared change from frame to frame (FRAME_ROWS)."""
+    change = FRAME_ROWS * (seen[:, 1:] - seen[:, :-1])
+    return (seen - truth).abs().mean() + 0.1 * change.square().mean()
 
 
 def signal_share(step: Tensor) -> Tensor:
@@ -69,17 +82,21 @@ class Denoiser(nn.Module):
     """Noisy motion [b, w, k] -> clean [b, w, k], in units of `spread` [k] (standard deviations of the training motion).
 
     au [b, w, codes] on the same rows, speech [b, w + 2 MARGIN, 75] around them; step [b] in [0, 1]. use_codes: the
-    paper's ablation (A), without Codes4P.
+    paper's ablation (A), without Codes4P. yields: what is heard may weaken what the codes move, component by component
+    (speech takes its share of an expression's mouth).
     """
 
-    def __init__(self, size: int, codes: int = 36, width: int = 128, layers: int = 4, use_codes: bool = True):
+    def __init__(
+        self, size: int, codes: int = 36, width: int = 128, layers: int = 4, use_codes: bool = True,
+        yields: bool = False,
+    ):  # fmt: skip
         super().__init__()
         self.use_codes = use_codes
         self.spread: Tensor
         self.register_buffer("spread", torch.ones(size))
         self.enter = nn.Linear(size, width)
         self.code, self.hear = nn.Linear(codes, width), _ears(width)
-        self.answer = _answer(codes, size)
+        self.answer, self.weaken = _answer(codes, size), _weaken(width, size) if yields else None
         self.step = nn.Sequential(nn.Linear(64, width), nn.GELU(), nn.Linear(width, width))
         self.place = nn.Parameter(torch.randn(WINDOW, width) * 0.02)
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.05, batch_first=True, norm_first=True)
@@ -93,9 +110,9 @@ class Denoiser(nn.Module):
         """What a window is made from, the same in every step of its sampling: what is heard [b, w, width] and what the
         codes move as such [b, w, k]."""
         heard = self.hear(speech.transpose(1, 2)).transpose(1, 2)
-        return (
-            (heard + self.code(au), self.answer(au)) if self.use_codes else (heard, self.answer(torch.zeros_like(au)))
-        )
+        if not self.use_codes:
+            return heard, self.answer(torch.zeros_like(au))
+        return heard + self.code(au), _answered(self.answer, self.weaken, au, heard)
 
     def clean(self, noisy: Tensor, given: tuple[Tensor, Tensor], step: Tensor) -> Tensor:
         """The clean motion from noisy motion and what `given` says."""
@@ -113,6 +130,18 @@ def _answer(codes: int, size: int) -> nn.Linear:
     return out
 
 
+def _weaken(width: int, size: int) -> nn.Linear:
+    """How far what is heard weakens each component of that answer; not at all before anything is learned."""
+    out = nn.Linear(width, size)
+    nn.init.zeros_(out.weight), nn.init.zeros_(out.bias)
+    return out
+
+
+def _answered(answer: nn.Linear, weaken: nn.Linear | None, au: Tensor, heard: Tensor) -> Tensor:
+    """What the codes move as such, [b, w, k]."""
+    return answer(au) * 2.0 * weaken(heard).sigmoid() if weaken is not None else answer(au)
+
+
 def _ears(width: int) -> nn.Module:
     """Convolutions over speech without padding: MARGIN rows fewer on either side."""
     return nn.Sequential(nn.Conv1d(INPUT, width, 9), nn.GELU(), nn.Conv1d(width, width, 9))
@@ -122,17 +151,19 @@ class Recurrent(nn.Module):
     """The paper's ablation (C): a GRU in place of the diffusion, about as many parameters. (au, speech) as the
     denoiser's -> motion [b, w, k] in units of `spread`."""
 
-    def __init__(self, size: int, codes: int = 36, width: int = 144):
+    def __init__(self, size: int, codes: int = 36, width: int = 144, yields: bool = False):
         super().__init__()
         self.spread: Tensor
         self.register_buffer("spread", torch.ones(size))
         self.code, self.hear, self.answer = nn.Linear(codes, width), _ears(width), _answer(codes, size)
+        self.weaken = _weaken(width, size) if yields else None
         self.body = nn.GRU(width, width, 2, batch_first=True, bidirectional=True)
         self.leave = nn.Linear(2 * width, size)
 
     def forward(self, au: Tensor, speech: Tensor) -> Tensor:
-        made, _ = self.body(self.hear(speech.transpose(1, 2)).transpose(1, 2) + self.code(au))
-        return self.leave(made) + self.answer(au)
+        heard = self.hear(speech.transpose(1, 2)).transpose(1, 2)
+        made, _ = self.body(heard + self.code(au))
+        return self.leave(made) + _answered(self.answer, self.weaken, au, heard)
 
 
 def build(size: int, config: Mapping[str, Any]) -> Denoiser | Recurrent:
@@ -219,8 +250,8 @@ def geometry_loss(seen: Tensor, truth: Tensor, lips: Tensor, resting: Tensor | N
     metric of points that should hardly move (L_deform)."""
     missed = seen - truth
     vertex = missed.square().sum(-1).mean()
-    speed = missed[:, 1:] - missed[:, :-1]
-    change = speed[:, 1:] - speed[:, :-1]
+    speed = FRAME_ROWS * (missed[:, 1:] - missed[:, :-1])
+    change = FRAME_ROWS * (speed[:, 1:] - speed[:, :-1])
     motion = speed.square().sum(-1).mean() + change.square().sum(-1).mean()
     lip = (missed @ lips).square().sum(-1).mean()
     deform = (missed @ resting).square().sum(-1).mean() if resting is not None else torch.zeros(())
