@@ -169,10 +169,11 @@ def _render(
         target = folder / "images" / f"{shot['name']}.png"
         if target.exists():  # another machine was here meanwhile
             continue
+        stage.folds(meshes, shot.get("split") != "smooth")
         scene.frame_set(stage.FIRST_FRAME + int(shot["pose"]))
         stage.aim(lens, job["cameras"][shot["view"]])
         _write_mesh(folder / "meshes" / f"{int(shot['pose']):05d}.npz", stage.world_vertices(meshes), rest)
-        scene.cycles.samples, scene.cycles.seed = int(shot["samples"]), number
+        scene.cycles.samples, scene.cycles.seed = int(shot["samples"]), int(shot.get("like") or number)
         part = scratch / "picture.png"
         scene.render.filepath = str(part)
         bpy.ops.render.render(write_still=True)

@@ -12,6 +12,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from ..convert.axes import TO_BLENDER, to_engine
+from . import wrinkles
 
 # Azimuth (0 in front, + on the subject's left), elevation in degrees; distance and diameter in head radii; power a unit
 # of squared radius; colour. Large and near: soft edges, and no view of the head is dark.
@@ -184,6 +185,14 @@ def world_vertices(meshes: Sequence[bpy.types.Object]) -> np.ndarray:
     ob.to_mesh_clear()
     world = np.array(ob.matrix_world, np.float64)
     return to_engine(points.reshape(-1, 3) @ world[:3, :3].T + world[:3, 3]).astype(np.float32)
+
+
+def folds(meshes: Sequence[bpy.types.Object], on: bool) -> None:
+    """Let the skin fold where the face moves, or not; meshes without our folds stay as they are."""
+    for mesh in meshes:
+        if wrinkles.ON in mesh:
+            mesh[wrinkles.ON] = on
+            mesh.update_tag()  # drivers do not hear of a property's change by themselves
 
 
 def cage_only(ob: bpy.types.Object) -> None:

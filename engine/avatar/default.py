@@ -34,19 +34,23 @@ HAIRY = 0.22  # part of all Gaussians that lie along the scalp's hair, where the
 CROPPED = 0.13  # part of all that are cropped hair, where a scalp is only painted
 
 
-def build_default_avatar(head: Head, count: int = 60_000, seed: int = 0, with_hair: bool = True) -> Avatar:
+def build_default_avatar(
+    head: Head, count: int = 60_000, seed: int = 0, with_hair: bool = True, hairy: float = HAIRY,
+    crowd: Array | None = None,
+) -> Avatar:  # fmt: skip
     """An avatar of exactly `count` Gaussians on this head. Same inputs, same avatar. Raises BadInput below 1,000.
 
-    with_hair=False leaves the scalp cropped where the head has hair of its own.
+    with_hair=False leaves the scalp cropped where the head has hair of its own. hairy: part of all Gaussians that lie
+    along hair; crowd [v]: how many times as many as the recipe has stand about each vertex.
     """
     if count < 1000:
         raise BadInput(f"an avatar of {count} Gaussians cannot cover a head; use at least 1000")
     rng = np.random.default_rng(seed)
     surface = Surface(head)
     parts = [strands.blades(head, count)]
-    grown = hair.scalp_hair(head, surface, int(HAIRY * count), seed) if with_hair else None
+    grown = hair.scalp_hair(head, surface, int(hairy * count), seed) if with_hair else None
     parts.append(strands.cropped(head, surface, int(CROPPED * count), rng) if grown is None else grown[0])
-    parts.insert(0, _discs(head, surface, count - sum(map(len, parts)), seed))
+    parts.insert(0, _discs(head, surface, count - sum(map(len, parts)), seed, crowd))
 
     def joined(name: str) -> Array:
         return np.concatenate([getattr(part, name) for part in parts])
@@ -70,12 +74,12 @@ def build_default_avatar(head: Head, count: int = 60_000, seed: int = 0, with_ha
     )  # fmt: skip
 
 
-def _discs(head: Head, surface: Surface, count: int, seed: int) -> strands.Strands:
+def _discs(head: Head, surface: Surface, count: int, seed: int, crowd: Array | None = None) -> strands.Strands:
     """Flat Gaussians over everything but hair (same record as strands; the second axis is the normal)."""
     hair = np.isin(head.face_material, material_ids(head, HAIR))[head.triangle_face]
     solid = np.flatnonzero(~hair)
     corners = head.template[head.triangles].astype(np.float64)
-    density = surface.density[head.triangles[solid]]
+    density = (surface.density if crowd is None else surface.density * crowd)[head.triangles[solid]]
     triangle, bary, spacing = spread(corners[solid], density, surface.group[solid], count, seed)
     triangle = solid[triangle].astype(np.int32)
     index = head.triangles[triangle]

@@ -20,11 +20,12 @@ from engine.render.cameras import orbit
 from engine.studio.poses import Pose
 
 FOV_DEG, FILL = 22.0, 0.97
-SPLITS = ("train", "val", "test", "rest")
+SPLITS = ("train", "val", "test", "rest", "smooth")
 _GOLDEN = (math.sqrt(5) - 1) / 2
 RING_ELEVATIONS = (2.0, 26.0, -14.0, 12.0, -5.0, 38.0, 6.0, -20.0, 18.0)
 TURNED = 125.0  # degrees: from behind this a face shows nothing of its expression
-RESTING = 60.0  # degrees: test views nearer to the front than this also show the neutral face, for wrinkle figures
+# Degrees: test views nearer to the front than this also show the neutral face, and their own face without folds.
+RESTING = 60.0
 VAL_VIEWS = ((17.0, 9.0), (-58.0, 4.0))  # azimuth, elevation in degrees
 DOME_VIEWS = 11
 
@@ -40,12 +41,14 @@ class View:
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: rows of the poses and views, its part of the set and its samples a pixel."""
+    """One picture: rows of the poses and views, its part of the set and its samples a pixel. like: number (from 1) of
+    the picture whose noise it shares (0: its own)."""
 
     pose: int
     view: int
     split: str
     samples: int
+    like: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,11 @@ def plan(
         Shot(len(train) + i % len(test), len(kept) + len(held) + i, "test", test_samples)
         for i in range(tests if test else 0)
     ]
-    rest = [Shot(0, s.view, "rest", test_samples) for s in seen if abs(every[s.view].azimuth) <= RESTING]
-    shots = neutral + _interleaved(rounds, val, seen) + rest
+    shots = neutral + _interleaved(rounds, val, seen)
+    front = [s for s in seen if abs(every[s.view].azimuth) <= RESTING]
+    shots += [Shot(0, s.view, "rest", test_samples) for s in front]
+    # The same faces without folds: what is left between the two is the folds alone, noise and all else being equal.
+    shots += [Shot(s.pose, s.view, "smooth", test_samples, shots.index(s) + 1) for s in front]
     cameras = tuple(camera_of(view, points, size) for view in every)
     return Plan((*train, *test), tuple(every), cameras, tuple(shots))
 
@@ -192,8 +198,8 @@ def _interleaved(rounds: list[list[Shot]], val: list[Shot], test: list[Shot]) ->
 
 
 def file_name(shot: Shot) -> str:
-    """VHAP's name of a picture: time step and camera."""
-    return f"{shot.pose:05d}_{shot.view:02d}"
+    """VHAP's name of a picture: time step and camera; a face without its folds says so."""
+    return f"{shot.pose:05d}_{shot.view:02d}" + ("_smooth" if shot.split == "smooth" else "")
 
 
 def to_transform(camera: Camera) -> list[list[float]]:

@@ -38,6 +38,7 @@ RATES = {
     "means": 0.03, "quats": 0.005, "log_scales": 0.01, "logits": 0.03, "sh0": 0.03, "sh_rest": 0.0075, "channels": 0.03,
 }  # fmt: skip
 BETAS = (0.9, 0.995)
+DECAY = 0.05  # of channels' colours, in units of the rate: what few pictures tell of is not left to chance
 LAST_RATE = 0.1  # of the first: rates fall by a constant factor a step
 LARGEST_M, LARGEST_HAIR_M = 0.009, 0.012
 REACH_M = 0.004  # how far a Gaussian may leave the place where it was seeded
@@ -126,6 +127,8 @@ class Training:
                 first, second = self.moments[name]
                 flat = np.ascontiguousarray(gradients[name], np.float32).reshape(-1)
                 kernels.adam(value.reshape(-1), flat, first, second, RATES[name] * rate, *BETAS, self.at)
+                if name == "channels":
+                    value *= np.float32(1 - DECAY * RATES[name] * rate)
         self.model.limit(self._largest)
         gap = self.model.values["means"] - self.model.start
         far = np.linalg.norm(gap, axis=0) / self._reach
@@ -260,9 +263,10 @@ def _key(capture: Capture, recipe: Recipe) -> str:
     cameras = np.array([[*v.camera.world_to_camera.ravel(), v.camera.fx, v.camera.cx, v.camera.cy] for v in views])
     files = [_stamp(path) for v in views for path in (v.picture, v.mask, v.geometry)]
     told = repr((sorted(asdict(recipe).items()), [(v.name, v.pose) for v in views], files))
-    poses = [array for _, posed in sorted(capture.poses.items()) for array in (posed.vertices, posed.weights)]
+    # One pose at a time: together they may not fit in memory.
+    told += "".join(sha256_of_arrays(p.vertices, p.weights) for _, p in sorted(capture.poses.items()))
     told += capture.head.topology_sha256
-    return sha256_of_arrays(np.frombuffer(told.encode(), np.uint8), cameras, capture.head.template, *poses)
+    return sha256_of_arrays(np.frombuffer(told.encode(), np.uint8), cameras, capture.head.template)
 
 
 def _stamp(path: Path | None) -> tuple[str, int, int] | None:

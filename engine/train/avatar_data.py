@@ -8,23 +8,24 @@ meshes/POSE.npz, geometry/NAME.npz ours: offsets of the evaluated mesh; depth an
 
 from __future__ import annotations
 
-import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.avatar.channels import COUNT, column
 from engine.core.anatomy import Head
 from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_json
 from engine.core.splats import Camera
+from engine.train.avatar_poses import Posed, Poses, load
 
 Array = np.ndarray
 
-SPLITS = ("train", "val", "test", "rest")  # rest: the neutral face from test views
+# rest: the neutral face from test views; smooth: test faces without folds of the skin.
+SPLITS = ("train", "val", "test", "rest", "smooth")
 MARGIN = 8  # pixels kept round what is seen
 CACHE_BYTES = 2 << 30
 DEPTH_STEP_M = 1e-4  # blender_addon/scene/capture_stage.py
@@ -44,17 +45,6 @@ class View:
     geometry: Path | None
     azimuth: float
     elevation: float
-
-
-@dataclass(frozen=True)
-class Posed:
-    """vertices [v, 3] float32 metres; weights [59]: ARKit's shapes, then the extra ones; parameters: the frame's own
-    flame_param file, where it has one."""
-
-    name: str
-    vertices: Array
-    weights: Array
-    parameters: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +80,13 @@ class Picture:
 
 @dataclass
 class Capture:
-    """A set of pictures of one head; pictures are read when asked for and kept while they fit in CACHE_BYTES."""
+    """A set of pictures of one head; pictures are read when asked for and kept while they fit in CACHE_BYTES, poses
+    likewise (avatar_poses.Poses)."""
 
     folder: Path
     head: Head
     views: dict[str, list[View]]
-    poses: dict[int, Posed]
+    poses: Mapping[int, Posed]
     _kept: OrderedDict[tuple[str, int], Picture] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
@@ -136,8 +127,7 @@ def read_capture(folder: str | Path, head: Head) -> Capture:
             raise BadFile(path, f"is no list of camera views ({error!r})") from None
     if not views["train"]:
         raise BadFile(folder, "holds no training pictures yet; let the capture run first")
-    poses = {index: _posed(folder, head, frame) for index, frame in sorted(sources.items())}
-    return Capture(folder, head, views, poses)
+    return Capture(folder, head, views, Poses(folder, head, sources))
 
 
 def _check_head(folder: Path, head: Head) -> None:
@@ -178,92 +168,6 @@ def _existing(folder: Path, name: str) -> Path:
     raise BadFile(folder / name, "no such picture; the capture's list names it")
 
 
-def _load(path: Path) -> dict[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files if data[name].dtype.kind in "fiuU"}
-    except FileNotFoundError:
-        raise BadFile(path, "no such file; the capture's list names it") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BadFile(path, f"is damaged ({error})") from None
-
-
-def _posed(folder: Path, head: Head, frame: dict[str, Any]) -> Posed:
-    """The mesh and shape weights of a pose."""
-    name = str(frame.get("timestep_id", frame["timestep_index"]))
-    path = folder / str(frame["flame_param_path"]) if "flame_param_path" in frame else None
-    raw = _load(path) if path is not None else {}
-    if path is not None and "expr_names" in raw:
-        vertices, weights = _evaluated(folder, head, frame), _named_weights(path, raw)
-    elif path is not None and raw:
-        try:
-            vertices, weights = _from_flame(path, head, raw)
-        except (ValueError, IndexError, TypeError) as error:
-            raise BadFile(path, f"holds FLAME parameters of other sizes ({error})") from None
-    else:
-        vertices, weights = _evaluated(folder, head, frame), np.zeros(COUNT, np.float32)
-    if vertices.shape != head.template.shape or not np.isfinite(vertices).all():
-        raise BadInput(f"pose '{name}' has {len(vertices)} vertices, the head '{head.name}' has {len(head.template)}")
-    return Posed(name, vertices, weights, path)
-
-
-def _named_weights(path: Path, raw: dict[str, Array]) -> Array:
-    """[59] from `expr_names` and `expr`, which a capture of ours writes. Raises BadFile."""
-    weights = np.zeros(COUNT, np.float32)
-    try:
-        for shape, value in zip(raw["expr_names"].ravel(), raw["expr"].ravel(), strict=True):
-            weights[column(str(shape))] = float(value)
-    except KeyError as error:
-        raise BadFile(path, f"names {error} as a shape, which there is not; capture again") from None
-    except ValueError:
-        raise BadFile(path, "has not one number in 'expr' for each of 'expr_names'; capture again") from None
-    if not np.isfinite(weights).all():
-        raise BadFile(path, "holds shape weights that are not finite; capture again")
-    return weights
-
-
-def _evaluated(folder: Path, head: Head, frame: dict[str, Any]) -> Array:
-    """Our own meshes: the first pose's vertices plus float16 offsets."""
-    if "mesh_path" not in frame:
-        raise BadFile(folder, "has neither FLAME parameters nor meshes for its pictures")
-    offsets = _load(folder / str(frame["mesh_path"])).get("offsets")
-    base = _load(folder / "meshes" / "canonical.npz").get("vertices")
-    if offsets is None or base is None or offsets.shape != base.shape:
-        raise BadFile(folder / str(frame["mesh_path"]), "does not fit meshes/canonical.npz; capture again")
-    try:
-        return np.asarray(base, np.float32) + np.asarray(offsets, np.float32)
-    except ValueError:
-        raise BadFile(folder / str(frame["mesh_path"]), "holds words in place of numbers; capture again") from None
-
-
-def _from_flame(path: Path, head: Head, raw: dict[str, Array]) -> tuple[Array, Array]:
-    """VHAP's parameters on an imported FLAME head: (vertices, fitted shape weights)."""
-    from engine.head.evaluate import flame_vertices
-    from engine.head.flame.params import fit_weights
-
-    if not head.is_flame:
-        raise BadInput(f"{path} holds FLAME parameters: import your FLAME file (head import) and add --head NAME")
-    if "expr" not in raw or "jaw_pose" not in raw:
-        raise BadFile(path, "lacks expr or jaw_pose, FLAME's expression")
-    expression = np.zeros((1, len(head.expression_names)))
-    own = raw["expr"].reshape(1, -1)[:, : expression.shape[1]]
-    expression[:, : own.shape[1]] = own
-    zero = np.zeros((1, 3))
-    parts = [raw.get(name, zero).reshape(1, -1) for name in ("rotation", "neck_pose", "jaw_pose")]
-    pose = np.concatenate([*parts, raw.get("eyes_pose", np.zeros((1, 6))).reshape(1, -1)], 1)
-    if pose.shape[1] != 15:
-        raise ValueError(f"rotation, neck_pose, jaw_pose and eyes_pose hold {pose.shape[1]} numbers, not 15")
-    shape = raw.get("shape", np.zeros(0)).ravel()[: head.identity.shape[2]]
-    vertices = flame_vertices(head, shape, expression, pose)[0]
-    for name in ("static_offset", "dynamic_offset"):
-        # VHAP's own teeth stand behind FLAME's vertices and have no place on a head without them.
-        extra = raw.get(name, np.zeros((0, 3))).reshape(-1, 3)[: len(vertices)]
-        vertices[: len(extra)] += extra
-    vertices += raw.get("translation", zero).reshape(1, 3)
-    arkit, more, _ = fit_weights(head, expression, pose[:, 6:9])
-    return vertices.astype(np.float32), np.concatenate([arkit[0], more[0]]).astype(np.float32)
-
-
 def _read_picture(view: View, shrink: int) -> Picture:
     """Premultiplied, shrunk by averaging, cut to what is seen."""
     rgba = _premultiplied(view)
@@ -275,7 +179,7 @@ def _read_picture(view: View, shrink: int) -> Picture:
     depth: Array | None = None
     normal: Array | None = None
     if view.geometry is not None:
-        raw = _load(view.geometry)
+        raw = load(view.geometry)
         if {"depth", "normal"} <= set(raw) and raw["depth"].shape == rgba.shape[:2]:
             depth, normal = raw["depth"].astype(np.uint16), raw["normal"].astype(np.int8)
     if shrink > 1:

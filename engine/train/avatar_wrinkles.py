@@ -1,9 +1,12 @@
 """Whether an avatar's skin folds as the captured one does.
 
-In the zone of an active muscle: correlation of the gradient of (expression - neutral face) between our pictures and
-the true ones, from the same unseen camera. Skin that moves and is lit otherwise gives a static avatar a part of it,
-most of it where pixels are larger than folds. `beyond` leaves that out: both pictures minus the same avatar without its
-dynamic colour, so that a static one has 0 by definition.
+In the zone of an active muscle: correlation of the gradient of (image - the true face without its folds) between our
+picture and the true one, both of an unseen expression from an unseen camera. The face without folds is rendered from
+the same mesh, camera and noise (split "smooth"), so nothing but the folds is left of the truth, and everything that an
+avatar gets wrong there counts against it.
+
+`moved` takes the neutral face instead (split "rest"). It is high for any avatar: skin that moves and is lit otherwise
+is most of that difference, whether it folds or not.
 """
 
 from __future__ import annotations
@@ -38,36 +41,44 @@ def correlation(ours: Array, truth: Array, mask: Array) -> float:
 
 
 def wrinkles(avatar: Avatar, capture: Capture, shrink: int = 1, dynamic: bool = True) -> dict[str, float]:
-    """{fold: mean correlation over test pictures in which its muscle is active, "mean", "beyond", "pictures"}; {} where
-    the capture has no neutral faces from test views (split "rest")."""
-    rest = {tuple(np.round(v.camera.world_to_camera.ravel(), 5)): v for v in capture.views["rest"]}
-    found: dict[str, list[tuple[float, float]]] = {}
+    """{fold: mean correlation over test pictures in which its muscle is active, "mean", "pictures"} against faces
+    without folds, and "moved" against neutral ones; each where the capture has such pictures."""
+    neutral = {_place(v): v for v in capture.views["rest"]}
+    smooth = {(_place(v), v.pose): v for v in capture.views["smooth"]}
+    folds: dict[str, list[float]] = {}
+    moved: list[float] = []
     used = 0
     for view in capture.views["test"]:
-        neutral = rest.get(tuple(np.round(view.camera.world_to_camera.ravel(), 5)))
-        if neutral is None:
+        twins = smooth.get((_place(view), view.pose)), neutral.get(_place(view))
+        if twins == (None, None):
             continue
         used += 1
-        for fold, value in _of_view(avatar, capture, view, neutral, shrink, dynamic).items():
-            found.setdefault(fold, []).append(value)
-    if not found:
-        return {}
-    means = {fold: round(float(np.mean([v[0] for v in values])), 3) for fold, values in found.items()}
-    mean, beyond = np.mean([value for values in found.values() for value in values], axis=0)
-    return {**means, "mean": round(float(mean), 3), "beyond": round(float(beyond), 3), "pictures": used}
+        found = _of_view(avatar, capture, view, twins, shrink, dynamic)
+        for fold, (clean, with_motion) in found.items():
+            folds.setdefault(fold, []).extend([] if clean is None else [clean])
+            moved += [] if with_motion is None else [with_motion]
+    out = {fold: round(float(np.mean(values)), 3) for fold, values in folds.items() if values}
+    if out:
+        out |= {"mean": round(float(np.mean([value for values in folds.values() for value in values])), 3)}
+    if moved:
+        out |= {"moved": round(float(np.mean(moved)), 3)}
+    return {**out, "pictures": used} if out else {}
+
+
+def _place(view: View) -> tuple[float, ...]:
+    return tuple(np.round(view.camera.world_to_camera.ravel(), 5))
 
 
 def _of_view(
-    avatar: Avatar, capture: Capture, view: View, neutral: View, shrink: int, dynamic: bool
-) -> dict[str, tuple[float, float]]:  # fmt: skip
-    """{fold: (correlation, beyond)}."""
-    picture, still = capture.picture(view, shrink), capture.picture(neutral, shrink)
+    avatar: Avatar, capture: Capture, view: View, twins: tuple[View | None, View | None], shrink: int, dynamic: bool
+) -> dict[str, tuple[float | None, float | None]]:  # fmt: skip
+    """{fold: (against the face without folds, against the neutral one)}, None where that picture is missing."""
+    picture, (smooth, neutral) = capture.picture(view, shrink), twins
     weights = capture.poses[view.pose].weights
-    truth = _grey(picture.values) - _laid(still.values, still, picture)
-    ours = _grey(drawn(placed(avatar, capture, view, dynamic), picture))
-    ours_beyond = ours - (moved := _grey(drawn(placed(avatar, capture, view, False), picture)))
-    truth_beyond = _grey(picture.values) - moved
-    ours = ours - _grey(drawn(placed(avatar, capture, neutral, dynamic), picture))
+    truth, ours = _grey(picture.values), _grey(drawn(placed(avatar, capture, view, dynamic), picture))
+    without = None if smooth is None else _laid(capture.picture(smooth, shrink), picture)
+    still = None if neutral is None else _laid(capture.picture(neutral, shrink), picture)
+    ours_still = None if neutral is None else _grey(drawn(placed(avatar, capture, neutral, dynamic), picture))
     out = {}
     for zone in channels.empty(capture.head, avatar.triangle, FOLDS):
         on = channels.values(zone, weights)
@@ -75,7 +86,9 @@ def _of_view(
             continue
         mask = _shown(avatar, capture, view, picture, zone.rows, np.where(on > ACTIVE * zone.mask, zone.mask, 0))
         if mask.sum() >= FEWEST:
-            out[zone.name] = correlation(ours, truth, mask), correlation(ours_beyond, truth_beyond, mask)
+            clean = None if without is None else correlation(ours - without, truth - without, mask)
+            with_motion = None if still is None else correlation(ours - ours_still, truth - still, mask)
+            out[zone.name] = clean, with_motion
     return out
 
 
@@ -83,8 +96,9 @@ def _grey(rgba: Array) -> Array:
     return np.asarray(over_grey(rgba) @ _LUMINANCE)
 
 
-def _laid(rgba: Array, source: Picture, target: Picture) -> Array:
+def _laid(source: Picture, target: Picture) -> Array:
     """Luminance of a picture in the cut-out of another one by the same camera."""
+    rgba = source.values
     out = np.zeros((*target.rgba.shape[:2], 4), np.float32)
     dx, dy = (round(a - b) for a, b in ((target.camera.cx, source.camera.cx), (target.camera.cy, source.camera.cy)))
     h, w = out.shape[:2]

@@ -1,5 +1,7 @@
 """Figures of wrinkles: an avatar whose channel folds the skin as the truth does, and its static twin."""
 
+import dataclasses
+
 import numpy as np
 import tiny_capture
 
@@ -10,7 +12,9 @@ from engine.train.avatar_wrinkles import correlation, wrinkles
 
 
 def test_folds_are_compared_where_their_muscles_are_active(tmp_path):
-    """Truth has a fold that a smile switches on. Skin that only moves resembles truth as well, but less (0.79)."""
+    """Truth has a fold that a smile switches on. Against the neutral face skin that only moves resembles truth nearly
+    as well (0.79). Against the same face without the fold it has left what a picture file rounds (0.33: correlation
+    does not ask how small both are)."""
     head = load_head()
     truth = tiny_capture.spread_with_colour(head)
     made = channels.empty(head, truth.triangle, ("nasolabial",))
@@ -20,9 +24,13 @@ def test_folds_are_compared_where_their_muscles_are_active(tmp_path):
     tiny_capture.write(tmp_path, head, truth, size=160, tests=4)
     capture = read_capture(tmp_path, head)
     found = {dynamic: wrinkles(truth, capture, dynamic=dynamic) for dynamic in (True, False)}
-    assert found[True]["nasolabial"] > 0.95 and found[False]["nasolabial"] < 0.88, found
-    assert found[True]["pictures"] >= 2 and set(found[True]) == {"nasolabial", "mean", "beyond", "pictures"}
-    assert found[True]["beyond"] > 0.9 and found[False]["beyond"] == 0
+    assert found[True]["nasolabial"] > 0.95 and abs(found[False]["nasolabial"]) < 0.5, found
+    assert found[True]["moved"] > 0.95 and 0.6 < found[False]["moved"] < 0.88, found
+    assert found[True]["pictures"] >= 2 and set(found[True]) == {"nasolabial", "mean", "moved", "pictures"}
+    for split, gone in (("smooth", {"nasolabial", "mean"}), ("rest", {"moved"})):
+        less = wrinkles(truth, dataclasses.replace(capture, views={**capture.views, split: []}))
+        assert set(less) == set(found[True]) - gone
+    assert wrinkles(truth, dataclasses.replace(capture, views={**capture.views, "smooth": [], "rest": []})) == {}
 
 
 def test_flat_pictures_have_no_correlation():

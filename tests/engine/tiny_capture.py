@@ -39,7 +39,8 @@ def write(folder, head, avatar, size=64, views=3, each=2, tests=2, added=None):
     for shot in made.shots:
         weights = np.concatenate([made.poses[shot.pose].arkit, made.poses[shot.pose].extra])
         gaussians = bind(avatar, head.triangles, posed[shot.pose])
-        frame = rasterise(channels.coloured(avatar, gaussians, weights), made.cameras[shot.view], backend="cpu")
+        gaussians = channels.coloured(avatar, gaussians, weights if shot.split != "smooth" else None)
+        frame = rasterise(gaussians, made.cameras[shot.view], backend="cpu")
         alpha = frame.rgba[..., 3:]
         straight = np.clip(linear_to_srgb(frame.rgba[..., :3] / np.maximum(alpha, 1e-6)), 0, 1)
         if added is not None:
