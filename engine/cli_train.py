@@ -45,6 +45,7 @@ RECIPES |= {  # motion systems: --work is a set of `studio perform`; options: st
     "emotag": Recipe("engine.train.emotag_recipe:recipe", "EmoTaG's gated residual motion network"),
     "emotag_adapt": Recipe("engine.train.emotag_adapt:recipe", "emotag to one person from seconds (OUT: .safetensors)"),
     "emodifftalk": Recipe("engine.train.emodifftalk_recipe:recipe", "EmoDiffTalk's speech-to-AU and diffusion"),
+    "emotalkinggaussian": Recipe("engine.train.emotalkinggaussian_recipe:recipe", "EmoTalkingGaussian's branches"),
 }
 DATASETS: dict[str, Recipe] = {
     "speech": Recipe("engine.train.speech_chain:dataset", "every voice of the speech nets, with labels"),

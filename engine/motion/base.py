@@ -90,6 +90,12 @@ def _emodifftalk(path: Path | None = None) -> MotionSystem:
     return EmoDiffTalk(path)
 
 
+def _emotalkinggaussian(path: Path | None = None) -> MotionSystem:
+    from engine.motion.emotalkinggaussian import EmoTalkingGaussian
+
+    return EmoTalkingGaussian(path)
+
+
 # One line per system: name -> a function that makes it (heavy imports happen inside), from a checkpoint's path or, with
 # none, from the one that is registered under that name. `direct` has no checkpoint.
 SYSTEMS: dict[str, Callable[..., MotionSystem]] = {
@@ -98,6 +104,7 @@ SYSTEMS: dict[str, Callable[..., MotionSystem]] = {
     "emovoca": _emovoca,
     "emotag": _emotag,
     "emodifftalk": _emodifftalk,
+    "emotalkinggaussian": _emotalkinggaussian,
 }
 # A line for people on each, shown where a system is chosen.
 ABOUT: dict[str, str] = {
@@ -106,6 +113,7 @@ ABOUT: dict[str, str] = {
     "emovoca": "EmoVOCA's transformer: speaks frame by frame under a label and its strength",
     "emotag": "EmoTaG's gated net: a person's own manner over a plain way of speaking",
     "emodifftalk": "EmoDiffTalk's diffusion: led by action units, every seed another take",
+    "emotalkinggaussian": "EmoTalkingGaussian's branches for mouth, face and feeling: led by valence and arousal",
 }
 
 

@@ -12,7 +12,7 @@ from engine.audio.read import audio_of
 from engine.core.control import Controls
 from engine.core.names import ARTICULATION
 from engine.core.sound import SAMPLE_RATE, Audio, Features, Speech
-from engine.motion.base import SYSTEMS
+from engine.motion.base import offered
 from engine.motion.perform import perform
 
 SECONDS = 60
@@ -35,7 +35,8 @@ def _voice(seconds: int) -> np.ndarray:
 
 def run(names: Sequence[str] = (), whole_way: bool = True) -> dict[str, Any]:
     """{"systems": {name: {"x_realtime", "seconds", "cpu_s", "voice_to_take_s"}}}: best of three, a take of 60 s at 25
-    frames/s, of these systems (all if none is named; NAME@CHECKPOINT too).
+    frames/s, of these systems (all that are offered if none is named; NAME@CHECKPOINT
+    too).
 
     x_realtime leaves the speech encoder out (`bench speech`); cpu_s is the processor time of the same, which other work
     on the machine hardly changes; voice_to_take_s is the whole way from samples to a finished take in a process where
@@ -45,7 +46,7 @@ def run(names: Sequence[str] = (), whole_way: bool = True) -> dict[str, Any]:
     audio = Audio(np.zeros(SECONDS * 16_000, np.float32), "0" * 64)
     systems = {}
     voice = audio_of(_voice(SECONDS))
-    for name in names or SYSTEMS:
+    for name in names or [row["name"] for row in offered()]:
         best = whole = cpu = float("inf")
         for _ in range(REPEATS):
             start, used = time.perf_counter(), time.process_time()

@@ -60,8 +60,8 @@ class VertexLoss(nn.Module):
 @dataclass
 class Plan:
     """steps; rate: the highest learning rate (warm-up of 3 %, then cosine to 2 %); keep: where to resume from; every:
-    steps between two rows of the log and two saved states; decay: AdamW's weight decay; about: what else the state
-    belongs to (JSON)."""
+    steps between two rows of the log and two saved states; decay: AdamW's weight decay; tables: how many times faster
+    parameters called `table` (of hash encoders) learn, without decay; about: what else the state belongs to (JSON)."""
 
     steps: int
     rate: float = 2e-3
@@ -69,12 +69,15 @@ class Plan:
     every: int = 100
     keep: Path | None = None
     decay: float = 1e-3
+    tables: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> dict[str, Any]:
         """What a state must have been made with to be resumed."""
-        own = {"steps": self.steps, "seed": self.seed, "rate": self.rate, "decay": self.decay}
+        own: dict[str, Any] = {"steps": self.steps, "seed": self.seed, "rate": self.rate, "decay": self.decay}
+        if self.tables != 1.0:
+            own["tables"] = self.tables
         return json.loads(json.dumps(own | dict(self.about)))
 
 
@@ -148,7 +151,7 @@ def train(
     step_loss(step): the loss of that step's batch; it must draw from the step's number (`draws`), so that a resumed run
     sees what an unbroken one sees.
     """
-    optimiser = torch.optim.AdamW(net.parameters(), plan.rate, weight_decay=plan.decay)
+    optimiser = torch.optim.AdamW(_groups(net, plan), plan.rate, weight_decay=plan.decay)
     log: list[dict[str, Any]] = []
     first = _resume(net, optimiser, plan, log)
     objective = _objective(net, step_loss)
@@ -158,7 +161,7 @@ def train(
         report.step("training", step, plan.steps)
         torch.manual_seed(plan.seed * 1_000_003 + step + 500_009 * rank())  # dropout too is the same when resumed
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(step, plan)
+            group["lr"] = rate_at(step, plan) * group.get("times", 1.0)
         loss = objective(step)
         optimiser.zero_grad()
         loss.backward()
@@ -172,6 +175,17 @@ def train(
             sums = 0.0
             _keep(net, optimiser, plan, step + 1, log)
     return log
+
+
+def _groups(net: nn.Module, plan: Plan) -> list[dict[str, Any]]:
+    """The parameters as AdamW takes them; tables apart where they learn at a rate of their own."""
+    if plan.tables == 1.0:
+        return [{"params": list(net.parameters())}]
+    named = list(net.named_parameters())
+    tables = [p for name, p in named if name.endswith("table")]
+    others = [p for name, p in named if not name.endswith("table")]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": tables, "times": plan.tables, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def _keep(net: nn.Module, optimiser: torch.optim.Optimizer, plan: Plan, step: int, log: list[dict[str, Any]]) -> None:
