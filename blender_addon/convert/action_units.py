@@ -44,6 +44,30 @@ def matrix() -> np.ndarray:
     return out
 
 
+STEPS, RIDGE = 60, 0.02  # of `units_after`; the ridge shares a shape out evenly among units that all move it
+
+
+def units_after(au: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Action units [18, 2] of a face whose shapes [59] were moved by hand from where the units `au` [18, 2] had them:
+    the nearest ones in [0, 1] by the table (least squares by projected gradients); `au` itself where nothing moved."""
+    table, gram, rate = _normal()
+    asked = table @ np.asarray(moved, np.float64)
+    start = np.asarray(au, np.float64).ravel()
+    low, high = np.minimum(-start, 0.0), np.maximum(1.0 - start, 0.0)
+    change = np.zeros_like(start)
+    for _ in range(STEPS):
+        change = np.clip(change + rate * (asked - gram @ change), low, high)
+    return (start + change).astype(np.float32).reshape(len(AUS), len(SIDES))
+
+
+@functools.cache
+def _normal() -> tuple[np.ndarray, np.ndarray, float]:
+    """(table [36, 59], its Gram matrix with the ridge, step that surely converges)."""
+    table = matrix().reshape(-1, len(SHAPES)).astype(np.float64)
+    gram = table @ table.T + RIDGE * np.eye(len(table))
+    return table, gram, 1.0 / float(np.linalg.eigvalsh(gram)[-1])
+
+
 def change(before: np.ndarray, after: np.ndarray, closure: np.ndarray) -> np.ndarray:
     """What moving the sliders does to the shapes. before, after [t, 18, 2]; closure [t] in [0, 1] -> [t, 59]."""
     out = np.einsum("tas,ask->tk", after - before, matrix())

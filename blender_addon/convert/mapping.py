@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +205,35 @@ def apply(rows: Iterable[Row], channels: Mapping[str, np.ndarray]) -> dict[Targe
         value = row.gain * np.asarray(channels[row.source], np.float64) + row.offset
         out[row.target] = out[row.target] + value if row.target in out else value
     return out
+
+
+def unmapped(rows: Sequence[Row], values: Mapping[Target, float]) -> np.ndarray:
+    """The way back: weights [59] (ARKit, then extra) that show as these values of the targets; zeros for sources that
+    the rows do not serve, NaN throughout if no row has a value.
+
+    Of several answers the smallest (one slider for both sides is both). Extra channels that only lean on ARKit's own
+    keys stay 0. Visemes and turned bones are not read back.
+    """
+    on = [r for r in rows if r.on and r.target.channel != TURN and r.target in values and r.source in ARKIT + EXTRA]
+    taken = {r.target for r in on if r.source in ARKIT}
+    used = tuple(r for r in on if r.source in ARKIT or r.target not in taken)
+    out = np.full(len(ARKIT + EXTRA), np.nan, np.float32)
+    if not used:
+        return out
+    targets, inverse, offsets = _inverse(used)
+    out[:] = inverse @ (np.array([values[t] for t in targets]) - offsets)
+    return out
+
+
+@lru_cache(8)
+def _inverse(rows: tuple[Row, ...]) -> tuple[list[Target], np.ndarray, np.ndarray]:
+    """(targets [k], pseudo-inverse [59, k] of the rows' gains, offsets [k])."""
+    targets = list(dict.fromkeys(row.target for row in rows))
+    gains, offsets = np.zeros((len(targets), len(ARKIT + EXTRA))), np.zeros(len(targets))
+    for row in rows:
+        gains[targets.index(row.target), (ARKIT + EXTRA).index(row.source)] += row.gain
+        offsets[targets.index(row.target)] += row.offset
+    return targets, np.linalg.pinv(gains, 1e-6), offsets
 
 
 def joint_rows(bones: Sequence[str], armature: str) -> list[Row]:

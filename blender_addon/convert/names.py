@@ -46,6 +46,9 @@ EMOTIONS: tuple[str, ...] = (
     "moody", "drunk", "ill", "suspicious", "pleased", "upset",
 )  # fmt: skip
 
+# What the engine is told of a face in each frame, beside its mesh, in this order.
+FACE_VALUES: tuple[str, ...] = (*ARKIT, *EXTRA, *AU_SLIDERS, *EMOTIONS, "intensity")
+
 JOINTS: tuple[str, ...] = ("root", "neck", "jaw", "eye_left", "eye_right")
 PARENTS: tuple[int, ...] = (-1, 0, 1, 1, 1)
 # Blender mirrors poses and weights by the .L/.R ending, so the bones carry it.

@@ -9,6 +9,7 @@ the engine has answered. docs/design.md has the protocol, engine/serve/live.py i
 from __future__ import annotations
 
 import contextlib
+import struct
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -25,27 +26,36 @@ OPEN_S = 180.0  # opening loads an avatar and compiles kernels when run for the 
 RETRY_S = (0.0, 1.0, 2.0, 5.0, 15.0)  # pauses before the engine is started again after failures in a row
 OVERHEAD_S = 0.001  # pipe and wake-up beside the drawing itself
 ALIGN = 64
+UNKNOWN = struct.pack("f", float("nan"))
+OLDER = (
+    "This engine is older than the add-on: avatars are drawn without colour channels and appearance nets; "
+    "run install.py again"
+)
 CHANNELS = {"rgba": 4, "depth": 1, "normal": 3}
 
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """One avatar of a view: registry names of head and avatar, and the vertex count of its mesh."""
+    """One avatar of a view: registry names of head and avatar, the vertex count of its mesh, and the file of its
+    appearance net, if it has one."""
 
     head: str
     avatar: str
     count: int
+    appearance: str = ""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a picture shall show. camera: the fields of the protocol's "camera"; objects: 16 numbers a head."""
+    """What a picture shall show. camera: the fields of the protocol's "camera"; objects: 16 numbers a head; values:
+    what each face does beside its mesh, float32 numbers in the order of the view's names."""
 
     size: tuple[int, int]
     camera: dict[str, Any]
     objects: tuple[tuple[float, ...], ...]
     format: str = "srgb8"  # or "float32"
     planes: tuple[str, ...] = ("rgba", "depth")
+    values: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,11 +100,16 @@ class _Ear:
 class LiveView:
     """One view; it closes itself when it is let go.
 
-    `error` holds a sentence while something is wrong; `picture` is the last good picture, or None.
+    `error` holds a sentence while something is wrong; `picture` is the last good picture, or None; `notes` what the
+    engine would have said once: whoever shows it takes it off. names: of the requests' values.
     """
 
-    def __init__(self, engine: Engine, slots: int = 2, budget_s: float = BUDGET_S, stuck_s: float = STUCK_S):
+    def __init__(
+        self, engine: Engine, slots: int = 2, budget_s: float = BUDGET_S, stuck_s: float = STUCK_S,
+        names: Sequence[str] = (),
+    ):  # fmt: skip
         self.engine, self.budget_s, self.stuck_s = engine, budget_s, stuck_s
+        self.names, self.notes = tuple(names), list[str]()
         self.picture: Picture | None = None
         self.error = ""
         self.round_trip_s = 0.0  # of the last picture: whether the next is worth waiting for
@@ -206,8 +221,12 @@ class LiveView:
         kind = message["kind"]
         if kind == "opened":
             self._ready, self.error = True, ""
+            if self.names and not message.get("values"):
+                self.notes.append(OLDER)
             if self._block:
                 self._block.unlink()
+        elif kind == "warning":
+            self.notes.append(str(message["message"]))
         elif kind in ("done", "fault") and self._flight is not None and message["seq"] == self._flight[0]:
             seq, request, sent = self._flight
             self._flight = None
@@ -263,8 +282,10 @@ class LiveView:
     def _open(self, heads: tuple[HeadSpec, ...], slot_size: int) -> None:
         described, offset = [], 0
         for head in heads:
-            described.append({"head": head.head, "avatar": head.avatar, "offset": offset, "count": head.count})
-            offset += _aligned(head.count * 12)
+            here = {"head": head.head, "avatar": head.avatar, "offset": offset, "count": head.count}
+            here["values"] = offset + _aligned(head.count * 12)
+            described.append({**here, "appearance": head.appearance} if head.appearance else here)
+            offset += self._room(head)
         slot_size = _aligned(slot_size)
         slots = [[offset + i * slot_size, slot_size] for i in range(self._slots)]
         block = SharedBlock(offset + self._slots * slot_size)
@@ -274,22 +295,20 @@ class LiveView:
         self._id, self._heads, self._block, self._slot_size = name, heads, block, slot_size
         self._first_slot, self._refused, self._ready = offset, None, False
         self._flight, self._sent, self._stale, self._opened_at = None, None, True, time.monotonic()
-        self.engine.send({"kind": "open", "id": name, "heads": described, "memory": memory}, _Ear(self))
+        message = {"kind": "open", "id": name, "heads": described, "memory": memory, "names": list(self.names)}
+        self.engine.send(message, _Ear(self))
 
     def _send(self, request: Request, write: Writer) -> None:
         assert self._block is not None
-        if self._stale:
-            views: list[Any] = []
-            offset = 0
-            for head in self._heads:
-                views.append(self._block.memory[offset : offset + head.count * 12].cast("f"))
-                offset += _aligned(head.count * 12)
-            write(views)
+        told = bool(self.names) and (self._sent is None or request.values != self._sent.values)
+        fresh = self._stale or told
+        if fresh:
+            self._write(request, write if self._stale else None)
         self._seq += 1
         message = {
             "kind": "update", "id": self._id, "seq": self._seq, "slot": self._seq % self._slots,
             "size": list(request.size), "format": request.format, "planes": list(request.planes),
-            "camera": request.camera, "objects": [list(m) for m in request.objects], "fresh": self._stale,
+            "camera": request.camera, "objects": [list(m) for m in request.objects], "fresh": fresh,
         }  # fmt: skip
         # Before the request goes, as in `_open`.
         self._flight, self._sent, self._stale = (self._seq, request, time.monotonic()), request, False
@@ -298,6 +317,28 @@ class LiveView:
         except EngineError:
             self._flight, self._stale = None, True
             raise
+
+    def _room(self, head: HeadSpec) -> int:
+        """Bytes of a head in the block: its vertices, then its values."""
+        return _aligned(head.count * 12) + _aligned(4 * len(self.names))
+
+    def _write(self, request: Request, write: Writer | None) -> None:
+        """Fill the block with the values, and by `write` with the vertices."""
+        assert self._block is not None
+        views: list[Any] = []
+        offset = 0
+        for i, head in enumerate(self._heads):
+            size = head.count * 12
+            views.append(self._block.memory[offset : offset + size].cast("f"))
+            if self.names:
+                size = 4 * len(self.names)
+                start = offset + _aligned(head.count * 12)
+                self._block.memory[start : start + size] = (
+                    request.values[i] if request.values else UNKNOWN * len(self.names)
+                )
+            offset += self._room(head)
+        if write is not None:
+            write(views)
 
     def _wait(self) -> None:
         if self.round_trip_s <= self.budget_s:

@@ -13,6 +13,7 @@ import bpy
 import numpy as np
 
 from ..convert.lens import depth_terms, engine_camera
+from ..convert.names import FACE_VALUES
 from ..link import shared
 from ..link.config import EngineError
 from ..link.live import LiveView, Picture, Request
@@ -24,6 +25,7 @@ ALPHA_PASS = "SolAlpha"
 LARGEST_SIDE = 8192  # pixels, as the engine has it
 
 _final: LiveView | None = None  # kept between the frames of an animation
+_told: set[str] = set()  # notes that were shown
 
 
 class SoliloquyRenderEngine(bpy.types.RenderEngine):
@@ -68,6 +70,7 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
         try:
             picture = self._live_picture(context, depsgraph)
             said = self._view.error or ("Loading the avatar" if self._view.opening else "")
+            self._tell(self._view)
         except (EngineError, NotNow) as problem:
             picture, said = (self._view.picture if self._view else None), str(problem)
         if picture is not None:
@@ -87,7 +90,7 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
     def _live_picture(self, context: bpy.types.Context, depsgraph: bpy.types.Depsgraph) -> Picture | None:
         """The newest picture for this view, asked for if the scene or the view changed."""
         if self._view is None or self._view.engine is not shared.engine():
-            self._view = LiveView(shared.engine())
+            self._view = LiveView(shared.engine(), names=FACE_VALUES)
             self._texture_of = None
             viewport_clock.add(self._view)
         with contextlib.suppress(ReferenceError):  # undo removed an object that was remembered
@@ -106,11 +109,20 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
         size = tuple(min(LARGEST_SIDE, max(1, n // divider)) for n in (context.region.width, context.region.height))
         self._camera = engine_camera(context.region_data.window_matrix, context.region_data.view_matrix, *size)
         planes = ("rgba", "depth", "normal") if settings.viewport_pass == "NORMAL" else ("rgba", "depth")
-        request = Request(size, self._camera, tuple(h.matrix for h in heads), "srgb8", planes)
+        values = tuple(h.values for h in heads)
+        request = Request(size, self._camera, tuple(h.matrix for h in heads), "srgb8", planes, values)
         changed, self._changed = self._changed, False
         return self._view.show(
             [h.spec for h in heads], request, lambda blocks: write_vertices(heads, depsgraph, blocks), changed
         )
+
+    def _tell(self, view: LiveView) -> None:
+        """What the engine notes, once."""
+        while view.notes:
+            sentence = view.notes.pop(0)
+            if sentence not in _told:
+                _told.add(sentence)
+                self.report({"WARNING"}, sentence)
 
     def _say(self, sentence: str) -> None:
         if sentence != self._said:
@@ -143,12 +155,14 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
         rgba, depth, normal = empty_planes(width, height)
         if heads:
             planes = ("rgba", "depth", "normal")
-            request = Request((width, height), camera, tuple(h.matrix for h in heads), "float32", planes)
+            values = tuple(h.values for h in heads)
+            request = Request((width, height), camera, tuple(h.matrix for h in heads), "float32", planes, values)
             self.update_stats("Soliloquy", f"Drawing {len(heads)} avatar{'s' * (len(heads) > 1)}")
             specs = [h.spec for h in heads]
             picture = final_view().render(
                 specs, request, lambda blocks: write_vertices(heads, depsgraph, blocks), self.test_break
             )
+            self._tell(final_view())
             if picture is None:
                 return  # the person pressed Escape
             rgba, depth, normal = (
@@ -260,7 +274,7 @@ def final_view() -> LiveView:
     """The view of final renders; its memory is kept from frame to frame."""
     global _final
     if _final is None or _final.engine is not shared.engine():
-        _final = LiveView(shared.engine(), slots=1)
+        _final = LiveView(shared.engine(), slots=1, names=FACE_VALUES)
     return _final
 
 

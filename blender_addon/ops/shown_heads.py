@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 
 from ..link.live import HeadSpec
-from ..scene import hair
+from ..scene import appearance, face_values, hair
 from ..scene.find import HEAD_MARK
 
 
@@ -18,11 +18,13 @@ class NotNow(Exception):
 
 @dataclass
 class ShownHead:
-    """A marked mesh object in the scene. matrix: object to world, row by row."""
+    """A marked mesh object in the scene. matrix: object to world, row by row; values: what its face does, float32
+    numbers by convert.names.FACE_VALUES."""
 
     original: bpy.types.Object
     matrix: tuple[float, ...]
     spec: HeadSpec
+    values: bytes
 
 
 def shown_heads(depsgraph: bpy.types.Depsgraph) -> list[ShownHead]:
@@ -30,7 +32,8 @@ def shown_heads(depsgraph: bpy.types.Depsgraph) -> list[ShownHead]:
 
     Raises NotNow in edit mode (the evaluated mesh is empty then) and for modifiers that change the topology.
     """
-    found = []
+    found: list[ShownHead] = []
+    values: dict[bpy.types.Object, bytes] = {}
     for instance in depsgraph.object_instances:
         ob = instance.object
         if ob.type != "MESH" or HEAD_MARK not in ob or not instance.show_self:
@@ -46,7 +49,11 @@ def shown_heads(depsgraph: bpy.types.Depsgraph) -> list[ShownHead]:
         head = str(ob.get("soliloquy_head_name", "default"))
         avatar = hair.avatar_of(ob.original, depsgraph.mode == "RENDER")
         matrix = tuple(x for row in instance.matrix_world for x in row)
-        found.append(ShownHead(ob.original, matrix, HeadSpec(head, avatar, count)))
+        original = ob.original
+        if original not in values:
+            values[original] = face_values.read(original, depsgraph).tobytes()
+        spec = HeadSpec(head, avatar, count, appearance.path_of(original))
+        found.append(ShownHead(original, matrix, spec, values[original]))
     return found
 
 

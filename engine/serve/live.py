@@ -3,16 +3,23 @@
 The client makes a plain file, maps it, and owns it (it alone removes it). The block holds the vertices of each
 head, float32 [v, 3] in object space and the client's axes (Blender's: Z up), and a few slots for pictures.
 
-open    {"id", "heads": [{"head", "avatar", "offset", "count"}, ...],
+open    {"id", "heads": [{"head", "avatar", "appearance", "offset", "count", "values"}, ...], "names": [...],
          "memory": {"path", "size", "slots": [[offset, size], ...]}}
+  appearance: file of a net ("" or nothing: none). names, values: what the face does beside its mesh (below).
 update  {"id", "seq", "slot", "size": [w, h], "format": "srgb8" | "float32", "planes": ["rgba", "depth", "normal"],
          "camera": {"view": 16 numbers, "fx", "fy", "cx", "cy", "orthographic"}, "objects": [16 numbers, ...],
          "fresh": bool}
   view: world (client's axes) to OpenCV camera axes, row-major; cx, cy in pixels from the left and the top edge.
-  objects: object to world of each head. fresh: the vertices changed since the last update.
+  objects: object to world of each head. fresh: the vertices or the values changed since the last update.
 done    {"id", "seq", "slot", "ms", "size", "planes": {name: offset}}; in the block bottom row first:
   rgba uint8 [h, w, 4] display values or float32 [h, w, 4] linear, premultiplied; depth float32 [h, w] metres along
   the view axis, 1e10 where alpha < 0.5; normal float32 [h, w, 3] in the client's world axes.
+
+Colour channels and appearance nets follow the frame's shape weights, action units and emotion. A client that knows
+them names them once (`names`: engine.avatar.face_values.NAMES, in any order; others are passed over) and keeps
+float32 [names] for each head in the block, at its `values`; a number that is not finite is not known. Without `names`
+an avatar is drawn as at rest in its colours, and a `warning` of the preview's id says so once. `opened` holds "values":
+true where the engine reads them: an older one does not, and the client says it.
 
 Of several waiting updates only the newest is drawn. A slot's picture counts only when its `done` was sent.
 """
@@ -25,12 +32,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from engine.core.errors import BadInput, SoliloquyError
 from engine.core.splats import Camera, Frame
+
+if TYPE_CHECKING:
+    from engine.avatar.face_values import FaceValues
 
 LARGEST_SIDE = 8192  # pixels
 PLANES = {"rgba": 4, "depth": 1, "normal": 3}  # channels
@@ -42,9 +52,13 @@ class Painter(Protocol):
 
     counts: Sequence[int]  # vertices of each head
     gaussians: int
+    notes: list[str]  # sentences on what the client will not see; whoever says them takes them off
 
-    def pose(self, vertices: Sequence[np.ndarray], objects: np.ndarray) -> None:
-        """vertices: [v, 3] float32 of each head (client's axes); objects [n, 4, 4] object to world."""
+    def pose(
+        self, vertices: Sequence[np.ndarray], objects: np.ndarray, faces: Sequence[FaceValues | None] | None = None
+    ) -> None:
+        """vertices: [v, 3] float32 of each head (client's axes); objects [n, 4, 4] object to world; faces: what each
+        face does beside its mesh, None where nobody says."""
 
     def draw(self, camera: Camera, planes: Sequence[str], leave_a_core: bool = False) -> Frame:
         """The posed heads from an OpenCV camera of the client's world; leave_a_core: the client draws meanwhile."""
@@ -53,11 +67,17 @@ class Painter(Protocol):
 class View:
     """One open preview: its mapped block, its heads and the way from an update to bytes in a slot."""
 
-    def __init__(self, heads: list[Any], memory: dict[str, Any], painter: Callable[[list[dict[str, Any]]], Painter]):
+    def __init__(
+        self, heads: list[Any], memory: dict[str, Any], painter: Callable[[list[dict[str, Any]]], Painter],
+        names: object = None,
+    ):  # fmt: skip
+        from engine.avatar.face_values import Reader
         from engine.serve.pixels import pack_srgb8
 
         self._pack = pack_srgb8
-        self._specs = [_head_spec(h) for h in heads]
+        told = _names(names)
+        self._reader = Reader(told)
+        self._specs = [_head_spec(h, bool(told)) for h in heads]
         if not self._specs:
             raise BadInput("a live preview needs at least one head")
         self._block = _map(memory)
@@ -76,6 +96,7 @@ class View:
                 self._check_range(spec["offset"], count * 12)
                 flat = np.frombuffer(self._block, np.float32, count * 3, spec["offset"])
                 self._vertices.append(flat.reshape(count, 3))
+            self._values = [self._row(spec["values"], len(told)) for spec in self._specs]
         except BaseException:
             self.close()
             raise
@@ -98,7 +119,8 @@ class View:
         if not 0 <= slot < len(self._slots) or end > self._slots[slot][1]:
             raise BadInput(f"a picture of {width}x{height} needs {end} bytes, more than slot {slot} of the block holds")
         if message.get("fresh", True) or self._objects is None or not np.array_equal(objects, self._objects):
-            self.painter.pose(self._vertices, objects)
+            faces = [None if row is None else self._reader.read(row) for row in self._values]
+            self.painter.pose(self._vertices, objects, faces)
             self._objects = objects
         frame = self.painter.draw(camera, planes, leave_a_core=form == "srgb8")  # 8 bits are for a live viewport
         base = self._slots[slot][0]
@@ -123,12 +145,19 @@ class View:
         else:
             out[:] = image
 
+    def _row(self, offset: int | None, count: int) -> np.ndarray | None:
+        """A head's values in the block."""
+        if offset is None:
+            return None
+        self._check_range(offset, 4 * count)
+        return np.frombuffer(self._block, np.float32, count, offset)
+
     def _check_range(self, offset: int, size: int) -> None:
         if offset % 4 or not 0 <= offset <= offset + size <= len(self._block):
             raise BadInput("the shared block does not hold what its description says")
 
     def close(self) -> None:
-        self._vertices = []
+        self._vertices, self._values = [], []
         with contextlib.suppress(BufferError):  # a picture still being drawn holds it; it goes with the last view of it
             self._block.close()
 
@@ -169,12 +198,13 @@ class Live:
     def _open(self, message: dict[str, Any]) -> None:
         name = message["id"]
         try:
-            view = View(message["heads"], message["memory"], self._painter)
+            view = View(message["heads"], message["memory"], self._painter, message.get("names"))
         except Exception as error:
             self._send("error", id=name, message=_sentence("the live preview", error))
             return
         self._views[name] = view
-        self._send("opened", id=name, gaussians=view.painter.gaussians)
+        self._send("opened", id=name, gaussians=view.painter.gaussians, values=True)
+        self._say(name, view)
 
     def _update(self, message: dict[str, Any]) -> None:
         name, seq = message["id"], message["seq"]
@@ -187,6 +217,12 @@ class Live:
             self._send("fault", id=name, seq=seq, message=_sentence("the live preview", error))
             return
         self._send("done", id=name, seq=seq, **done)
+        self._say(name, view)
+
+    def _say(self, name: str, view: View) -> None:
+        """What the painter noted, once."""
+        while view.painter.notes:
+            self._send("warning", id=name, message=view.painter.notes.pop(0))
 
     def _close(self, message: dict[str, Any]) -> None:
         view = self._views.pop(message["id"], None)
@@ -234,13 +270,24 @@ def _map(memory: dict[str, Any]) -> mmap.mmap:
         raise BadInput(f"the shared block of a live preview cannot be opened ({error})") from None
 
 
-def _head_spec(value: Any) -> dict[str, Any]:
+def _head_spec(value: Any, told: bool) -> dict[str, Any]:
+    """told: the client named the values that it sends."""
     if not isinstance(value, dict):
         raise BadInput("each head of a live preview must be an object")
-    names = {key: value.get(key, "default") for key in ("head", "avatar")}
+    names = {"head": value.get("head", "default"), "avatar": value.get("avatar", "default")}
+    names["appearance"] = value.get("appearance", "")
     if not all(isinstance(n, str) for n in names.values()):
-        raise BadInput("head and avatar must be names")
-    return {**names, "offset": _whole(value.get("offset")), "count": _whole(value.get("count"))}
+        raise BadInput("head and avatar must be names, appearance a file")
+    values = _whole(value["values"]) if told and value.get("values") is not None else None
+    places = {"offset": _whole(value.get("offset")), "count": _whole(value.get("count")), "values": values}
+    return {**names, **places, "told": values is not None}
+
+
+def _names(value: object) -> list[str]:
+    names = [] if value is None else _sized(value, None, "names")
+    if not all(isinstance(name, str) for name in names):
+        raise BadInput("'names' must be a list of names")
+    return names
 
 
 def _whole(value: Any) -> int:

@@ -3,6 +3,7 @@
 import pytest
 
 from blender_addon.convert import names as own
+from engine.avatar import face_values
 from engine.controls import files
 from engine.core import names
 
@@ -16,6 +17,10 @@ def test_sliders_layers_and_dials_are_those_that_controls_know():
     assert own.AU_SLIDERS == files.AU_SIDES
     assert own.LAYERS == files.LAYERS
     assert own.DIALS == files.DIALS
+
+
+def test_values_of_a_face_are_those_that_the_engine_reads():
+    assert own.FACE_VALUES == face_values.NAMES
 
 
 def test_every_joint_has_a_bone():

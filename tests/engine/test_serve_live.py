@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from test_serve_process import LAST, Process
 
+from engine.avatar.channels import column
 from engine.core.errors import BadInput
+from engine.core.names import AU_INDEX, EMOTION_INDEX
 from engine.serve.live import ALIGN, View, layout
 from engine.serve.pixels import pack_srgb8, pack_srgb8_reference
 
@@ -21,11 +23,12 @@ class Painter:
     gaussians = 1
 
     def __init__(self, specs):
-        self.counts = [12]
-        self.poses = 0
+        self.counts, self.specs, self.notes = [12], specs, []
+        self.poses, self.faces = 0, []
 
-    def pose(self, vertices, objects):
+    def pose(self, vertices, objects, faces=None):
         self.poses += 1
+        self.faces.append(faces[0])
 
     def draw(self, camera, planes, leave_a_core=False):
         from engine.core.splats import Frame
@@ -43,9 +46,9 @@ def block(tmp_path):
     return {"path": str(path), "size": 1 << 16, "slots": [[VERTICES * 4, 16384], [VERTICES * 4 + 16384, 16384]]}
 
 
-def opened(block, **changes):
+def opened(block, names=None, **changes):
     head = {"head": "default", "avatar": "default", "offset": 0, "count": 12, **changes}
-    return View([head], block, Painter)
+    return View([head], block, Painter, names)
 
 
 def update(**changes):
@@ -128,6 +131,50 @@ def test_blocks_that_cannot_be_used(block, memory, head, words):
         opened({**block, **memory}, **head)
 
 
+def test_values_come_by_the_names_that_were_agreed(block):
+    names = ["jawOpen", "not a value", "AU12_R", "happy", "intensity", "tongueTipUp"]
+    view = opened(block, names, values=12 * 12, appearance="net.safetensors")
+    assert view.painter.specs[0]["told"] and view.painter.specs[0]["appearance"] == "net.safetensors"
+    with open(block["path"], "r+b") as file:
+        file.seek(12 * 12)
+        file.write(np.float32([0.25, 7.0, 0.5, 0.75, 0.9, np.nan]).tobytes())
+    view.paint(update())
+    face = view.painter.faces[-1]
+    assert face.weights[column("jawOpen")] == 0.25 and np.count_nonzero(face.weights) == 1
+    assert face.au[AU_INDEX["AU12"], 1] == 0.5 and np.count_nonzero(face.au) == 1
+    assert face.emotion[EMOTION_INDEX["happy"]] == 0.75 and face.intensity == np.float32(0.9)
+
+
+def test_values_that_are_not_known(block):
+    view = opened(block, ["jawOpen", "AU12_R", "happy"], values=12 * 12)
+    with open(block["path"], "r+b") as file:
+        file.seek(12 * 12)
+        file.write(np.float32([np.nan, np.inf, np.nan]).tobytes())
+    view.paint(update())
+    face = view.painter.faces[-1]
+    assert face.weights is None and face.au is None and face.emotion is None and face.intensity == 1.0
+    older = opened(block)
+    older.paint(update())
+    assert older.painter.faces == [None] and not older.painter.specs[0]["told"], "a client that says nothing"
+    assert not opened(block, ["jawOpen"]).painter.specs[0]["told"], "nor of this head"
+
+
+@pytest.mark.parametrize(
+    "names, changes, words",
+    [
+        ("jawOpen", {}, "must be a list"),
+        ([1, 2], {}, "list of names"),
+        (["jawOpen"], {"values": -4}, "whole number"),
+        (["jawOpen"], {"values": 3}, "does not hold"),
+        (["jawOpen"], {"values": 1 << 16}, "does not hold"),
+        (["jawOpen"], {"appearance": 3}, "appearance a file"),
+    ],
+)
+def test_values_that_cannot_be_read(block, names, changes, words):
+    with pytest.raises(BadInput, match=words):
+        opened(block, names, **changes)
+
+
 def test_the_layout_is_aligned_and_complete():
     offsets, end = layout(["rgba", "depth", "normal"], "float32", 5, 3)
     assert offsets == {"rgba": 0, "depth": 256, "normal": 320} and end == 512
@@ -177,6 +224,15 @@ def test_a_process_draws_into_the_block_and_closes(engine, block):
     engine.say("close", id="v")
     assert engine.next(*LAST) == {"v": 1, "kind": "result", "id": "v", "result": {}}
     assert os.path.exists(block["path"]), "the owner removes the block"
+
+
+def test_what_a_client_that_says_nothing_misses_is_said_once(engine, block):
+    open_in(engine, block, [0, 0, 0])
+    for seq in (1, 2):
+        engine.say("update", **update(seq=seq))
+        engine.next("done")
+    said = [m for m in engine.seen if m["kind"] == "warning"]
+    assert [m["id"] for m in said] == ["v"] and "not told" in said[0]["message"]
 
 
 def test_the_newest_update_wins(engine, block):

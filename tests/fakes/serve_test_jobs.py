@@ -65,8 +65,9 @@ class Painter:
 
     def __init__(self, specs):
         self.counts = [12 for _ in specs]
+        self.notes = [f"{len(specs)} head is not told"] if not specs[0]["told"] else []
 
-    def pose(self, vertices, objects):
+    def pose(self, vertices, objects, faces=None):
         self.colour = vertices[0][0] @ objects[0][:3, :3].T
 
     def draw(self, camera, planes, leave_a_core=False):

@@ -29,7 +29,8 @@ HEAD_JOINT = 1  # FLAME's "neck" carries the skull
 class Anchors:
     """vertices [q] int32 of the head; rows [m] int32: the Gaussians that take part; corners [m, 3] int32 into the
     vertices with shares [m, 3] float32, sums 1; frames [m, 8]: those of their triangles on the neutral face
-    (bind_kernels.frames); mouth [q] bool: inside the mouth."""
+    (bind_kernels.frames); mouth [q] bool: inside the mouth; still [s] int: vertices of the head that expressions move
+    least."""
 
     vertices: Array
     rows: Array
@@ -37,6 +38,7 @@ class Anchors:
     shares: Array
     frames: Array
     mouth: Array
+    still: Array
 
     def __len__(self) -> int:
         return len(self.vertices)
@@ -73,7 +75,10 @@ def anchors_of(avatar: Avatar, head: Head, most: int = MOST) -> Anchors:
         used = used[spread(head.template[used], most)]
         own = inside[corners].all(1)
         index, shares = _nearest(points, own, head.template[used], inside[used])
-    return Anchors(used.astype(np.int32), rows, index.astype(np.int32), shares.astype(np.float32), frames, inside[used])
+    return Anchors(
+        used.astype(np.int32), rows, index.astype(np.int32), shares.astype(np.float32), frames, inside[used],
+        still_vertices(head),
+    )  # fmt: skip
 
 
 def _shares(points: Array, corners: Array) -> Array:
@@ -162,7 +167,7 @@ def motion_of(head: Head, anchors: Anchors, vertices: Array) -> Array:
     The rigid part is that of the neutral vertices which expressions move least (least squares, Kabsch 1976), so it
     works for the posed meshes of any rig.
     """
-    still = still_vertices(head)
+    still = anchors.still
     a, b = head.template[still].astype(np.float64), np.asarray(vertices, np.float64)[still]
     turn = rigid(a, b)
     here = (np.asarray(vertices, np.float64)[anchors.vertices] - b.mean(0)) @ turn + a.mean(0)

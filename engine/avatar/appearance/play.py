@@ -1,4 +1,4 @@
-"""A trained appearance net on the frames of a take."""
+"""A trained appearance net on the frames of a take, or on whatever a client's face does."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from engine.avatar.appearance.apply import changed
 from engine.avatar.appearance.base import Drive
 from engine.avatar.appearance.drive import drive_of, untold
 from engine.avatar.appearance.files import read_appearance
+from engine.avatar.channels import COUNT
+from engine.avatar.face_values import FaceValues, of_take
 from engine.core.anatomy import Head
 from engine.core.errors import BadFile
+from engine.core.names import AUS
 from engine.core.splats import Avatar
 from engine.core.take import Take
 
@@ -20,7 +23,7 @@ Array = np.ndarray
 
 
 class Player:
-    """Gives the avatar as a net has it at a frame of a take. Raises BadFile, BadInput for a file that does not fit."""
+    """Gives the avatar as a net has it at a moment. Raises BadFile, BadInput for a file that does not fit."""
 
     def __init__(self, path: str | os.PathLike[str], avatar: Avatar, head: Head):
         self.avatar, self.head = avatar, head
@@ -31,16 +34,18 @@ class Player:
                 path, f"has the branch '{branch}', driven by '{field}', which captures lack; train it without"
             )
 
-    def drive(self, take: Take, row: int, vertices: Array) -> Drive:
-        """What the net is told of a frame: the fields that training tells it of a capture's pose (drive.TOLD)."""
-        said = take.drive
-        emotion = said["emotion"][row] if "emotion" in said else None
-        intensity = float(said["intensity"][row]) if "intensity" in said else 1.0
-        au = said["au_final"][row] if "au_final" in said else take.au[row]
-        weights = np.concatenate([take.arkit[row], take.extra[row]])
-        return drive_of(self.head, self.anchors, vertices, weights, au, emotion, intensity)
+    def drive(self, face: FaceValues, vertices: Array) -> Drive:
+        """What the net is told of a moment: the fields that training tells it of a capture's pose (drive.TOLD); zeros
+        for what is not known. vertices [v, 3] of the posed head, engine axes, in any place."""
+        weights = np.zeros(COUNT, np.float32) if face.weights is None else face.weights
+        au = np.zeros((len(AUS), 2), np.float32) if face.au is None else face.au
+        return drive_of(self.head, self.anchors, vertices, weights, au, face.emotion, face.intensity)
+
+    def showing(self, face: FaceValues, vertices: Array) -> Avatar:
+        """The avatar for a face with these values and vertices [v, 3]."""
+        change = self.net(self.drive(face, vertices))
+        return changed(self.avatar, self.anchors, {name: value.numpy() for name, value in change.items()})
 
     def at(self, take: Take, row: int, vertices: Array) -> Avatar:
         """The avatar for `take`'s frame `row` with its vertices [v, 3]."""
-        change = self.net(self.drive(take, row, vertices))
-        return changed(self.avatar, self.anchors, {name: value.numpy() for name, value in change.items()})
+        return self.showing(of_take(take, row), vertices)

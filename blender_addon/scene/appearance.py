@@ -1,0 +1,41 @@
+"""The appearance net of a head's avatar: a file that is named on the head's mesh object, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from . import SceneProblem
+
+PROPERTY = "soliloquy_appearance"  # on the head's mesh object: path of a .safetensors file; missing or "": none
+
+
+def path_of(mesh: bpy.types.Object) -> str:
+    """The net's file as an absolute path, or ""."""
+    text = str(mesh.get(PROPERTY, ""))
+    return bpy.path.abspath(text, library=mesh.library) if text else ""
+
+
+def choose(mesh: bpy.types.Object, path: str) -> None:
+    """Name a net, or none (""); kept relative to the .blend where that can be said. SceneProblem on a linked head."""
+    if mesh.library is not None:
+        raise SceneProblem(f"'{mesh.name}' is linked: make a library override of the character first")
+    if not path:
+        if PROPERTY in mesh:
+            del mesh[PROPERTY]
+    else:
+        mesh[PROPERTY] = stored(Path(path))
+        if mesh.override_library is None:
+            mesh.property_overridable_library_set(f'["{PROPERTY}"]', True)
+    mesh.update_tag()  # viewports look again
+
+
+def stored(path: Path) -> str:
+    """Relative to the .blend where Blender can say so, else absolute."""
+    if bpy.data.filepath:
+        try:
+            return bpy.path.relpath(str(path))
+        except ValueError:  # another drive on Windows
+            pass
+    return str(path)
