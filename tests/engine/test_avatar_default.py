@@ -11,10 +11,10 @@ from scipy.spatial import cKDTree
 from engine.avatar import light
 from engine.avatar.bind import bind
 from engine.avatar.default import build_default_avatar
+from engine.avatar.harmonics import basis as sh_basis
 from engine.avatar.library import load_avatar
 from engine.avatar.raycast import Occluder, sphere_directions
 from engine.avatar.sampling import spread
-from engine.avatar.surface import sh_basis
 from engine.core.errors import BadFile, BadInput
 from engine.core.units import linear_to_srgb, srgb_to_linear
 from engine.head.evaluate import joints_of, vertices
@@ -288,5 +288,5 @@ def test_the_basis_is_the_renderers():
     from engine.render.reference import sh_basis as reference
 
     d = sphere_directions(50)
-    assert np.allclose(sh_basis(d), reference(torch.as_tensor(d), 9).numpy(), atol=1e-12)
+    assert np.allclose(sh_basis(d, 9), reference(torch.as_tensor(d), 9).numpy(), atol=1e-12)
     assert np.allclose(srgb_to_linear(linear_to_srgb(np.linspace(0, 1, 9))), np.linspace(0, 1, 9))
