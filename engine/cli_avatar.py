@@ -30,16 +30,21 @@ def train(
     flat: Annotated[bool, typer.Option("--no-geometry", help="Without depth and normals.")] = False,
     d_ssim: Annotated[float, typer.Option(help="Weight of structural similarity; the rest is L1.")] = 0.3,
     seed: Annotated[int, typer.Option()] = 0,
+    begin: Annotated[str, typer.Option(help="An avatar (trained on fewer pictures) to go on from.")] = "",
+    rate: Annotated[float, typer.Option(help="Factor of all rates; 0.3 where training goes on.")] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Train a Gaussian avatar. A stopped run goes on by the same line; OUT.preview.png shows how far it is."""
+    from engine.avatar.library import load_avatar
     from engine.head.library import load_head
     from engine.train.avatar import Recipe
     from engine.train.avatar import train as run
 
-    recipe = Recipe(gaussians, degree, steps, seed, not static, shrink, check, d_ssim, not flat, loose)
+    recipe = Recipe(gaussians, degree, steps, seed, not static, shrink, check, d_ssim, not flat, loose, rate)
+    face = load_head(head)
+    first = load_avatar(begin, face) if begin else None
     with reporting(as_json) as report:
-        result = run(capture, out, load_head(head), recipe, report)
+        result = run(capture, out, face, recipe, report, first)
     show(result, as_json, table(result))
 
 

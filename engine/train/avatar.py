@@ -53,7 +53,7 @@ PREVIEWS = 4
 class Recipe:
     """count of Gaussians; SH degree; steps at most; seed; dynamic: masked colour channels; shrink: whole number by
     which pictures are made smaller; check: steps between looks at held-out views; geometry: depth and normals;
-    loose: free Gaussians for hair, neck and shoulders that the mesh lacks."""
+    loose: free Gaussians for hair, neck and shoulders that the mesh lacks; rate: factor of all rates."""
 
     count: int = 60_000
     degree: int = 2
@@ -65,19 +65,26 @@ class Recipe:
     d_ssim: float = D_SSIM
     geometry: bool = True
     loose: int = 0
+    rate: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.check < 1 or self.shrink < 1 or not 0 <= self.d_ssim <= 1:
             raise BadInput("steps, check and shrink must be 1 or more, d_ssim in [0, 1]")
+        if not 0 < self.rate <= 10:
+            raise BadInput("the rate's factor must be above 0 and not above 10")
 
 
 class Training:
-    """A run: model, Adam's moments, step, best so far. `step()` takes one picture."""
+    """A run: model, Adam's moments, step, best so far. `step()` takes one picture. begin: an avatar to go on from."""
 
-    def __init__(self, capture: Capture, recipe: Recipe, report: Reporter = SILENT):
+    def __init__(self, capture: Capture, recipe: Recipe, report: Reporter = SILENT, begin: Avatar | None = None):
         self.capture, self.recipe = capture, recipe
-        first = start(capture.head, recipe.count, recipe.seed, recipe.dynamic, recipe.loose)
-        self.model = Model(coloured_from(first, capture, recipe.shrink, report), capture.head, recipe.degree)
+        if begin is None:
+            first = start(capture.head, recipe.count, recipe.seed, recipe.dynamic, recipe.loose)
+            first = coloured_from(first, capture, recipe.shrink, report)
+        else:
+            first = begin
+        self.model = Model(first, capture.head, recipe.degree)
         self.moments = {name: np.zeros((2, a.size), np.float32) for name, a in self.model.values.items()}
         self.at, self.since, self.best_score = 0, 0, -np.inf
         self.best = {name: a.copy() for name, a in self.model.values.items()}
@@ -120,7 +127,7 @@ class Training:
 
     def _move(self, gradients: Mapping[str, Array]) -> None:
         self.at += 1
-        rate = LAST_RATE ** (self.at / self.recipe.steps)
+        rate = self.recipe.rate * LAST_RATE ** (self.at / self.recipe.steps)
         for name in PARTS:
             value = self.model.values[name]
             if value.size:
@@ -199,10 +206,12 @@ def _largest(head: Head, avatar: Avatar) -> Array:
 
 
 def train(
-    folder: str | Path, out: str | Path, head: Head, recipe: Recipe | None = None, report: Reporter = SILENT
+    folder: str | Path, out: str | Path, head: Head, recipe: Recipe | None = None, report: Reporter = SILENT,
+    begin: Avatar | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on a capture and write the avatar; {"avatar", "steps", "seconds", "val": ..., "test": ...}.
 
+    begin: an avatar of this head, trained on fewer pictures, to go on from; it says how many Gaussians there are.
     Beside OUT stand OUT.state.npz while it runs (a stopped run goes on from it) and OUT.preview.png: truth, avatar and
     difference of held-out views. A cancel keeps the state. Raises BadFile, BadInput, Cancelled.
     """
@@ -212,9 +221,9 @@ def train(
     capture = read_capture(folder, head)
     state, preview = out.with_suffix(".state.npz"), out.with_suffix(".preview.png")
     require_heads(capture, evenly(capture.views["val"] or capture.views["train"], LOOKS), recipe.shrink)
-    begin = time.monotonic()
-    run = Training(capture, recipe, report)
-    key = _key(capture, recipe)
+    started = time.monotonic()
+    run = Training(capture, recipe, report, begin)
+    key = _key(capture, recipe, begin)
     if state.is_file() and not run.load(state, key):
         report.warn(f"{state} is of another training; this one begins anew")
     try:
@@ -235,7 +244,7 @@ def train(
     return {
         "avatar": str(out), "gaussians": len(made), "bytes": out.stat().st_size, "pictures": len(seen),
         "steps": run.history[-1][0] if run.history else run.at, "best_step": _best_step(run),
-        "seconds": round(time.monotonic() - begin, 1), "preview": str(preview), **figures,
+        "seconds": round(time.monotonic() - started, 1), "preview": str(preview), **figures,
     }  # fmt: skip
 
 
@@ -257,8 +266,8 @@ def _preview(run: Training, path: Path) -> None:
     strip(path, run.avatar({}), run.capture, [views[i] for i in rows], run.recipe.shrink, run.recipe.dynamic)
 
 
-def _key(capture: Capture, recipe: Recipe) -> str:
-    """Of all that a run learns from: recipe, head, poses, cameras, and the files' names, sizes and times."""
+def _key(capture: Capture, recipe: Recipe, begin: Avatar | None = None) -> str:
+    """Of all that a run learns from: recipe, first avatar, head, poses, cameras, the files' names, sizes and times."""
     views = [view for split in ("train", "val") for view in capture.views[split]]
     cameras = np.array([[*v.camera.world_to_camera.ravel(), v.camera.fx, v.camera.cx, v.camera.cy] for v in views])
     files = [_stamp(path) for v in views for path in (v.picture, v.mask, v.geometry)]
@@ -266,6 +275,8 @@ def _key(capture: Capture, recipe: Recipe) -> str:
     # One pose at a time: together they may not fit in memory.
     told += "".join(sha256_of_arrays(p.vertices, p.weights) for _, p in sorted(capture.poses.items()))
     told += capture.head.topology_sha256
+    if begin is not None:
+        told += sha256_of_arrays(begin.triangle, begin.local_means, begin.log_scales, begin.opacity, begin.sh)
     return sha256_of_arrays(np.frombuffer(told.encode(), np.uint8), cameras, capture.head.template)
 
 

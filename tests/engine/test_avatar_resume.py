@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tiny_capture
 
-from engine.core.errors import BadFile
+from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_archive, write_archive
 from engine.head.library import load_head
-from engine.train import avatar_model
+from engine.train import avatar_model, avatar_poses
 from engine.train.avatar import Recipe, Training, _key
 from engine.train.avatar_data import Posed, read_capture
 from engine.train.avatar_start import spread
@@ -66,6 +66,37 @@ def test_frames_of_few_poses_are_kept(head, monkeypatch):
         model.frames(i, poses[i])
     again = model.frames(0, poses[0])
     assert again is not first and np.array_equal(again, first) and len(model._frames) == 3
+
+
+def test_more_pictures_go_on_from_an_avatar(head, folder, tmp_path):
+    """Its first step is where the other ended; it is another run; a slower one moves less."""
+    capture = read_capture(folder, head)
+    run = Training(capture, RECIPE)
+    for _ in range(5):
+        run.step()
+    first = run.avatar({})
+    on = Training(capture, RECIPE, begin=first)
+    for name, value in run.model.values.items():
+        assert np.allclose(on.model.values[name], value, atol=1e-5), name
+    assert _key(capture, RECIPE, first) != _key(capture, RECIPE)
+    slow = Training(capture, dataclasses.replace(RECIPE, rate=0.1), begin=first)
+    on.step()
+    slow.step()
+    for name in ("means", "sh0"):
+        moved, less = (np.abs(r.model.values[name] - run.model.values[name]).mean() for r in (on, slow))
+        assert moved > 5 * less > 0, name
+    with pytest.raises(BadInput, match="rate"):
+        dataclasses.replace(RECIPE, rate=0)
+
+
+def test_poses_make_room_and_come_back(head, folder, monkeypatch):
+    """No more than fits is held; what comes again is the same."""
+    monkeypatch.setattr(avatar_poses, "POSES_BYTES", 2 * head.template.nbytes)
+    poses = read_capture(folder, head).poses
+    assert len(poses) >= 3 and len(poses._kept) == 2
+    every = {i: poses[i].vertices.copy() for i in poses}
+    assert len(poses._kept) == 2 and all(np.array_equal(poses[i].vertices, v) for i, v in every.items())
+    assert poses._bytes == sum(p.vertices.nbytes for p in poses._kept.values())
 
 
 def test_a_state_that_does_not_fit_changes_nothing(head, folder, tmp_path):
