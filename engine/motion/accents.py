@@ -1,8 +1,11 @@
 """Accents: what a face adds on stressed syllables and excited phrases, from prosody alone.
 
 Three layers, each with its switch, strength and seed: "accent" lets the strength of the keyed emotion follow how
-excited the voice sounds against its own mean, "brow" raises the brows on some stresses, "nod" nods on some. Events are
-drawn in seconds from the seed, so a performance is the same at any frame rate. They change nothing where no voice is.
+excited the voice sounds against its own mean, "brow" moves the brows on stresses (most of those with raised pitch,
+little on the others), "nod" nods on some. Which way brows go depends on what is felt: up in a calm or lifted face,
+further together in a frown; and brows that are held already yield a little between the accents of speech, for what is
+at its limit all the time cannot stress anything. Events are drawn in seconds from the seed, so a performance is the
+same at any frame rate. They change nothing where no voice is.
 
 Eyebrow movements go with raised pitch far more often than chance, but most pitch peaks have none (Cavé et al. 1996);
 nods lie on stressed syllables and take 0.3-0.5 s (Hadar et al. 1983).
@@ -14,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from engine.controls.emotions import affect_au, join, label_au
 from engine.core.control import Controls, ControlTrack, Layer
 from engine.core.names import ARTICULATION_INDEX, AU_INDEX
 from engine.core.sound import Speech
@@ -21,8 +25,13 @@ from engine.speech import prosody
 from engine.speech.prosody import Stress
 
 SWING = 0.22  # of the emotion's strength, up and down, at most
-BROWS = {"AU01": 0.34, "AU02": 0.26}  # of a full raise, on the strongest stress
-BROW_SHARE, BROW_APART_S = 0.45, 1.3  # of the stresses with raised pitch; least distance
+# On the strongest stress; a full AU01 lifts the brow of the default head by 7.8 mm, so accents move it by 1 to 3 mm.
+BROWS = {"AU01": 0.36, "AU02": 0.28, "AU05": 0.12}
+FROWN = {"AU04": 0.40, "AU07": 0.15}
+ROOM, ROOM_AUS = 0.18, ("AU01", "AU02", "AU04")  # share that held brows give up between accents
+ROOM_S = 0.15
+BROW_SHARE, BROW_APART_S = 0.75, 0.9  # of the stresses with raised pitch; least distance
+BROW_LEAST, BROW_MINOR = 0.45, 0.4  # height on the weakest stress; share of a height on a stress that is not answered
 BROW_RISE_S, BROW_HOLD_S, BROW_FALL_S = 0.18, 0.10, 0.38
 NOD_SHARE, NOD_APART_S = 0.65, 0.7
 NOD_RAD = 0.075  # 4 degrees, on the strongest stress
@@ -74,16 +83,17 @@ def bumps(
 
 
 def brow_raises(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray:
-    """How far the brows rise on stress. times [t] seconds -> [t] in [0, 1]; zero where the layer is off."""
+    """How far the brows go on stress. times [t] seconds -> [t] in [0, 1]; zero where the layer is off."""
     layer = layer_of(controls, "brow")
     if not layer.on:
         return np.zeros(len(times))
     stress = stresses_of(speech)
-    high = stress.rise > 0.5
-    stress = Stress(stress.times[high], stress.strength[high], stress.rise[high])
-    picked = chosen(stress, controls, "brow", BROW_SHARE, BROW_APART_S)
+    height = BROW_LEAST + (1.0 - BROW_LEAST) * stress.strength
+    high = np.flatnonzero(stress.rise > 0.5)
+    picked = high[chosen(stress.only(high), controls, "brow", BROW_SHARE, BROW_APART_S)]
+    height[np.setdiff1d(np.arange(len(height)), picked)] *= BROW_MINOR
     # The top is reached on the nucleus: brows lead the word a little.
-    level = bumps(stress.times[picked], stress.strength[picked], times, BROW_RISE_S, BROW_HOLD_S, BROW_FALL_S)
+    level = bumps(stress.times, height, times, BROW_RISE_S, BROW_HOLD_S, BROW_FALL_S)
     return np.clip(level * layer.strength, 0, 1)
 
 
@@ -116,15 +126,32 @@ class Accented:
         self._times = grid
         self._brow = brow_raises(speech, controls, grid)
         self._swing = swing(speech, controls, grid)
+        layer = layer_of(controls, "brow")
+        known = layer.on and self._brow.any()  # a voice without prosody takes nothing from a held brow
+        self._room = ROOM * min(layer.strength, 1.0) * _talking(speech) if known else np.zeros(len(grid))
+
+    def _at(self, curve: np.ndarray, times: np.ndarray, empty: float) -> np.ndarray:
+        return np.interp(times, self._times, curve) if len(self._times) else np.full(len(times), empty)
 
     def __call__(self, track: ControlTrack) -> ControlTrack:
         """`track` with the accents added. The keyed curves stay what they are: this is a copy."""
-        brow = np.interp(track.times, self._times, self._brow) if len(self._times) else 0 * track.times
-        factor = np.interp(track.times, self._times, self._swing) if len(self._times) else 1 + 0 * track.times
+        brow, room = (self._at(curve, track.times, 0.0)[:, None] for curve in (self._brow, self._room))
+        intensity = (track.intensity * self._at(self._swing, track.times, 1.0)).astype(np.float32)
+        felt = join(label_au(track.emotion, intensity), affect_au(track.va))
+        frown = np.clip(felt[:, AU_INDEX["AU04"]] - felt[:, AU_INDEX["AU01"]], 0.0, 1.0)
         offset = track.au_offset.copy()
         # A brow that the animator holds down is not raised against it.
-        free = 1.0 - np.clip(-offset[:, AU_INDEX["AU01"]].min(1), 0, 1)
-        for name, weight in BROWS.items():
-            offset[:, AU_INDEX[name]] += (weight * brow * free)[:, None].astype(np.float32)
-        intensity = (track.intensity * factor).astype(np.float32)
+        free = 1.0 - np.clip(-offset[:, AU_INDEX["AU01"]].min(1, keepdims=True), 0, 1)
+        for name in ROOM_AUS:
+            offset[:, AU_INDEX[name]] -= room * (1.0 - brow) * felt[:, AU_INDEX[name]]
+        for weights, share in ((BROWS, free * (1.0 - frown)), (FROWN, frown)):
+            for name, weight in weights.items():
+                offset[:, AU_INDEX[name]] += (weight * brow * share).astype(np.float32)
         return replace(track, au_offset=offset, intensity=intensity)
+
+
+def _talking(speech: Speech) -> np.ndarray:
+    """[t] in [0, 1]: how far someone is in the middle of speaking, eased over ROOM_S."""
+    from scipy.ndimage import gaussian_filter1d
+
+    return gaussian_filter1d(speech.articulation[:, ARTICULATION_INDEX["voice"]].astype(float), 50 * ROOM_S)

@@ -18,7 +18,7 @@ from engine.core.control import ControlTrack
 from engine.core.names import ARKIT_INDEX
 from engine.head.action_units import to_shapes
 from engine.motion.base import CONTROLS, MotionSlice
-from engine.motion.direct import OPENING, blend_share
+from engine.motion.direct import JAW, OPENING, blend_share
 from engine.motion.life import living_au
 
 Sampler = Callable[[np.ndarray], ControlTrack]
@@ -53,12 +53,13 @@ def apply_rest(motion: MotionSlice, controls: Sampler, supports: Set[str]) -> Mo
         return motion
     change, change_extra = (after - before for after, before in zip(to_shapes(wanted), to_shapes(given), strict=True))
     held = np.maximum(motion.closure, motion.labiodental)
-    share = blend_share(motion.closure, motion.labiodental, motion.voice)
+    jaw = ARKIT_INDEX["jawOpen"]
+    spoken = np.clip(motion.arkit[:, jaw] / JAW, 0.0, 1.0)  # as near as can be told from a finished motion
+    share = blend_share(motion.closure, motion.labiodental, motion.voice, jaw_open=spoken)
     opening = [ARKIT_INDEX[name] for name in OPENING]
     # Less opening than the system gave is speech's own: only what the expression added may be taken.
     least = np.zeros_like(motion.arkit)
     least[:, opening] = motion.arkit[:, opening] * (motion.voice * (1.0 - held))[:, None] * 0.5
-    jaw = ARKIT_INDEX["jawOpen"]
     arkit = np.maximum(motion.arkit + change * share, np.minimum(least, motion.arkit))
     arkit[:, jaw] = np.maximum(motion.arkit[:, jaw], change[:, jaw] * share[:, jaw])
     return dataclasses.replace(

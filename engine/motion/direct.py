@@ -30,8 +30,12 @@ from engine.motion.manner import MARGIN_ROWS, coloured
 # centre, inside the 6-20 mm of stressed open vowels.
 JAW = 0.62
 BITE_JAW = 0.045  # where lowerLipToTeeth brings the lip nearest to the incisors
-ROUND = {"mouthPucker": 0.75, "mouthFunnel": 0.18}
-FUNNEL = {"mouthFunnel": 0.70, "mouthPucker": 0.15}
+BITE_UPPER = {"mouthUpperUpLeft": 0.25, "mouthUpperUpRight": 0.25}  # the upper lip lets the bitten lip be seen
+# Narrows the mouth by about 9 mm and brings the lips 8 mm forward; a sh is as far forward and less narrow.
+ROUND = {"mouthPucker": 0.95, "mouthFunnel": 0.20}
+FUNNEL = {"mouthFunnel": 0.75, "mouthPucker": 0.12}
+ROUND_GAIN = 0.6  # lips are seen as round or not: half of a rounding shows as 0.65, all of it as 1
+SPEAKING_JAW = 0.45  # speech's jaw channel from which an expression may open the jaw by all that it wants
 ROUND_CLOSE = 0.08  # mouthClose of rounded lips: they leave a small hole, while the shapes above alone part them
 SPREAD = {"mouthStretchLeft": 0.28, "mouthStretchRight": 0.28, "mouthSmileLeft": 0.14, "mouthSmileRight": 0.14}
 UPPER = {"mouthUpperUpLeft": 0.50, "mouthUpperUpRight": 0.50}
@@ -56,6 +60,19 @@ def late(contact: np.ndarray) -> np.ndarray:
     return contact * contact
 
 
+def rounded(level: np.ndarray) -> np.ndarray:
+    """How far lips round for a channel `level` in [0, 1]: a short u between two consonants is seen as one."""
+    return level * (1.0 + ROUND_GAIN * (1.0 - level))
+
+
+def jaw_freedom(jaw_open: np.ndarray) -> np.ndarray:
+    """How much of its jaw an expression keeps while someone speaks, by how far speech itself opens it. [t] in [0, 1].
+
+    An astonished s is still said with the teeth together; the astonishment shows in its vowels.
+    """
+    return np.clip(jaw_open / SPEAKING_JAW, 0.0, 1.0) ** 2
+
+
 def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Articulation [t, 11] in [0, 1] -> speech shape weights arkit [t, 52] and extra [t, 7].
 
@@ -63,6 +80,7 @@ def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np
     """
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
     close, bite = late(channel["lip_close"]), channel["labiodental"]
+    round_, funnel = rounded(channel["round"]), rounded(channel["funnel"])
     free = (1.0 - close) * (1.0 - bite)  # what a closing or biting lip leaves to the open shapes
     arkit = np.zeros((len(articulation), len(ARKIT)), np.float32)
     extra = np.zeros((len(articulation), len(EXTRA)), np.float32)
@@ -75,13 +93,14 @@ def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np
     jaw = JAW * channel["jaw_open"] * (1.0 - 0.65 * close)
     jaw = jaw * (1.0 - bite) + BITE_JAW * bite
     arkit[:, ARKIT_INDEX["jawOpen"]] = jaw
-    pursed = ROUND_CLOSE * np.maximum(channel["round"], channel["funnel"]) * free
+    pursed = ROUND_CLOSE * np.maximum(round_, funnel) * free
     arkit[:, ARKIT_INDEX["mouthClose"]] = np.minimum(jaw * close + pursed, jaw + 0.02)
-    add(ROUND, channel["round"] * (1.0 - 0.5 * close) * (1.0 - 0.8 * bite))
-    add(FUNNEL, channel["funnel"] * free)
-    add(SPREAD, channel["spread"] * (1.0 - 0.6 * np.maximum(close, bite)) * (1.0 - channel["round"]))
+    add(ROUND, round_ * (1.0 - 0.5 * close) * (1.0 - 0.8 * bite))
+    add(FUNNEL, funnel * free)
+    add(SPREAD, channel["spread"] * (1.0 - 0.6 * np.maximum(close, bite)) * (1.0 - round_))
     add(UPPER, channel["upper_lip_raise"] * free)
     add(LOWER, channel["lower_lip_drop"] * free)
+    add(BITE_UPPER, bite * (1.0 - close))
     add(CLOSE, press * close)
     extra[:, EXTRA_INDEX["lowerLipToTeeth"]] = bite * (1.0 - close)
     extra[:, EXTRA_INDEX["tongueTipUp"]] = channel["tongue_tip"]
@@ -90,26 +109,35 @@ def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np
 
 
 def blend_share(
-    closure: np.ndarray, labiodental: np.ndarray, voice: np.ndarray, rounding: np.ndarray | float = 0.0
+    closure: np.ndarray,
+    labiodental: np.ndarray,
+    voice: np.ndarray,
+    rounding: np.ndarray | float = 0.0,
+    jaw_open: np.ndarray | float = 1.0,
 ) -> np.ndarray:
     """How much of each expression weight a speaking face shows. closure (as `late` gives it), labiodental, voice,
-    rounding [t] in [0, 1] -> [t, 52] in [0, 1]."""
+    rounding (the larger of round and funnel), jaw_open [t] in [0, 1] -> [t, 52] in [0, 1]."""
     close = np.maximum(closure, 0.8 * labiodental)
     share = np.ones((len(closure), len(ARKIT)), np.float32)
     # A talking mouth shows four fifths of its expression: articulation must stay legible.
     share[:, _columns(_MOUTH)] *= (1.0 - 0.2 * voice)[:, None]
     # How far the lips part is speech's to say: a grin held open would hide every vowel.
     share[:, _columns(OPENING)] *= ((1.0 - close) * (1.0 - 0.5 * voice))[:, None]
-    share[:, _columns(_SMILE)] *= np.reshape(1.0 - 0.6 * np.asarray(rounding), (-1, 1))
+    share[:, _columns(_SMILE)] *= np.reshape(
+        (1.0 - 0.95 * rounded(np.asarray(rounding))) * (1.0 - 0.3 * labiodental), (-1, 1)
+    )
     share[:, _columns(LOWER_LIP)] *= (1.0 - labiodental)[:, None]  # the lower lip is on the teeth
-    share[:, ARKIT_INDEX["jawOpen"]] *= 1.0 - close
+    share[:, ARKIT_INDEX["jawOpen"]] *= (1.0 - close) * (1.0 - voice * (1.0 - jaw_freedom(np.asarray(jaw_open))))
     return share
 
 
 def blend(speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray) -> np.ndarray:
     """Speech and expression weights [t, 52] each -> one face [t, 52], by the rules at the module's head."""
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
-    shown = blend_share(late(channel["lip_close"]), channel["labiodental"], channel["voice"], channel["round"])
+    shown = blend_share(
+        late(channel["lip_close"]), channel["labiodental"], channel["voice"],
+        np.maximum(channel["round"], channel["funnel"]), channel["jaw_open"],
+    )  # fmt: skip
     face = expression * shown
     jaw = ARKIT_INDEX["jawOpen"]
     out = speech + face

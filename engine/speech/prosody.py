@@ -115,6 +115,10 @@ class Stress:
     strength: np.ndarray
     rise: np.ndarray
 
+    def only(self, rows: np.ndarray) -> Stress:
+        """Those of the given indices."""
+        return Stress(self.times[rows], self.strength[rows], self.rise[rows])
+
 
 def syllables(energy: np.ndarray, voice: np.ndarray) -> np.ndarray:
     """Rows of syllable nuclei: peaks of the smoothed energy within speech. energy, voice [t] in [0, 1] -> [n] int."""

@@ -88,7 +88,8 @@ def slid_weights(
     """The performed weights [t, 59] had `after` been asked for instead of `before` (codes [t, 36]), by the rules that
     made them (engine.motion.direct.blend). contact [t, 3], articulation [t, 11]."""
     old, new = (to_shapes(codes.reshape(-1, len(AUS), 2)) for codes in (before, after))
-    share = blend_share(contact[:, 0], contact[:, 1], contact[:, 2], articulation[:, ARTICULATION_INDEX["round"]])
+    jaw_open, lips, funnel = (articulation[:, ARTICULATION_INDEX[name]] for name in ("jaw_open", "round", "funnel"))
+    share = blend_share(contact[:, 0], contact[:, 1], contact[:, 2], np.maximum(lips, funnel), jaw_open)
     out, jaw, face = weights.copy(), ARKIT_INDEX["jawOpen"], len(ARKIT)
     out[:, :face] += (new[0] - old[0]) * share
     # Speech and expression open the jaw as far as the larger of the two: what speech wants cannot be told from less.

@@ -233,7 +233,7 @@ def test_it_performs_at_any_rate_and_obeys_the_rest_afterwards(checkpoint, head,
 
 def test_a_blurred_mouth_yields_to_contacts():
     from engine.core.names import ARKIT_INDEX, EXTRA_INDEX
-    from engine.motion.direct import BITE_JAW, LOWER_LIP, OPENING
+    from engine.motion.direct import BITE_JAW, BITE_UPPER, LOWER_LIP, OPENING
     from engine.motion.nets.inputs import meeting
 
     weights = np.random.default_rng(2).random((4, 59)).astype(np.float32)
@@ -243,7 +243,8 @@ def test_a_blurred_mouth_yields_to_contacts():
     jaw, close, teeth = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthClose"], 52 + EXTRA_INDEX["lowerLipToTeeth"]
     assert out[1, close] >= out[1, jaw] and not out[1, [ARKIT_INDEX[n] for n in OPENING]].any()
     assert out[2, teeth] == 1 and out[2, jaw] == pytest.approx(BITE_JAW)
-    assert not out[2, [ARKIT_INDEX[n] for n in (*OPENING, *LOWER_LIP) if n != "mouthClose"]].any()
+    assert not out[2, [ARKIT_INDEX[n] for n in (*OPENING, *LOWER_LIP) if n not in ("mouthClose", *BITE_UPPER)]].any()
+    assert np.allclose(out[2, [ARKIT_INDEX[n] for n in BITE_UPPER]], list(BITE_UPPER.values()))
     half = [ARKIT_INDEX[n] for n in OPENING]
     assert np.allclose(out[3, half], 0.5 * weights[3, half])
     brows = [i for n, i in ARKIT_INDEX.items() if n.startswith("brow")]

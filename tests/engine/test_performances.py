@@ -14,7 +14,7 @@ from engine.core.sound import Features, Speech
 from engine.head.evaluate import vertices
 from engine.head.library import load_head
 from engine.head.lips import lip_gap
-from engine.studio.performances import act, people, script, store, unpaired, vocaset
+from engine.studio.performances import act, articulate, people, script, store, unpaired, vocaset
 from engine.studio.performances.people import PEOPLE, SPLITS, person
 from engine.studio.speech_corpus import espeak as library
 
@@ -67,7 +67,7 @@ def test_mood_and_mouth_are_entangled_not_added(head, made):
     still = Controls(layers={"life": Layer(on=False)})
     happy = Controls(emotions={"happy": ((0.0, 1.0),)}, layers=still.layers)
     features = Features("none", "none", 50.0, 0.0, np.zeros((rows, 0), np.float16))
-    said = act._varied(made.segments, rows, np.random.default_rng(0))
+    said = articulate.varied(made.segments, rows, np.random.default_rng(0))
 
     def face(articulation, keyed):
         speech = Speech(articulation, features, rows / 50)

@@ -12,7 +12,7 @@ from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX, EMOTION_IN
 from engine.core.sound import Speech
 from engine.motion.after import obeyed
 from engine.motion.base import MotionSlice
-from engine.motion.direct import BITE_JAW, LOWER_LIP, OPENING, late
+from engine.motion.direct import BITE_JAW, BITE_UPPER, LOWER_LIP, OPENING, late
 from engine.motion.life import living_au
 
 FEATURES = 64
@@ -60,6 +60,8 @@ def meeting(weights: np.ndarray, closure: np.ndarray, bite: np.ndarray) -> np.nd
     out[:, jaw] = out[:, jaw] * (1.0 - bite) + BITE_JAW * bite
     out[:, [ARKIT_INDEX[name] for name in OPENING]] *= free
     out[:, [ARKIT_INDEX[name] for name in LOWER_LIP]] *= (1.0 - bite)[:, None]
+    for name, weight in BITE_UPPER.items():
+        out[:, ARKIT_INDEX[name]] = np.maximum(out[:, ARKIT_INDEX[name]], weight * bite * (1.0 - closure))
     out[:, teeth] = np.maximum(out[:, teeth], bite * (1.0 - closure))
     return out
 

@@ -2,7 +2,7 @@
 
 The face is not a sum of mouth and mood: mood changes the way of speaking (motion/manner.py), speech owns jaw and lips
 and a smile yields to rounding (motion/direct.py), contacts are sealed on the head under the expression
-(motion/contacts.py), and the person's habits act on all of it. Phones vary in size and time from saying to saying.
+(motion/contacts.py), and the person's habits act on all of it. How phones move the mouth is articulate.py.
 """
 
 from __future__ import annotations
@@ -18,33 +18,25 @@ import numpy as np
 from engine.controls.track import sample
 from engine.core.anatomy import Head
 from engine.core.control import Controls, ControlTrack
-from engine.core.names import ARTICULATION, ARTICULATION_INDEX
-from engine.core.phones import CHANNELS, Segment, is_pause, targets
+from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, EXTRA_INDEX
+from engine.core.phones import Segment
 from engine.core.sound import SAMPLE_RATE, Audio, Cue, Features, Speech
-from engine.core.spans import runs
 from engine.head.action_units import to_shapes
 from engine.motion.contacts import about_to_speak, part, seal
-from engine.motion.direct import blend, late, mouth
+from engine.motion.direct import JAW, blend, late, mouth
 from engine.motion.layers import Layers, make_layers
 from engine.motion.life import living_au
 from engine.motion.manner import coloured
 from engine.motion.perform import sampler, with_layers
-from engine.speech.events import curve
 from engine.speech.frontend import log_mel
-from engine.speech.prosody import energy
+from engine.speech.prosody import energy, f0
+from engine.studio.performances.articulate import RATE_HZ, jaw_most, varied
 from engine.studio.performances.people import Person
 from engine.studio.performances.script import Line, Script, controls
 from engine.studio.speech_corpus import espeak
 from engine.studio.speech_corpus.build import resample
-from engine.studio.speech_corpus.labels import RATE_HZ as LABEL_HZ
-from engine.studio.speech_corpus.labels import event_labels
 
-RATE_HZ = 50
 LEAD_IN_S = 0.4
-RAMP_S = 0.04
-EARLY_S = 0.02  # lips are together before it is heard
-SIZE, DRIFT = 0.12, 0.10  # a phone's size varies by this from saying to saying; a slower change of effort
-_CLOSED_S = (0.045, 0.075)
 _MOODS = Path(__file__).with_name("manners_of_speech.json")
 
 
@@ -115,43 +107,6 @@ def _said(
     return samples, tuple(segments), np.array(starts)
 
 
-def _varied(segments: tuple[Segment, ...], rows: int, rng: np.random.Generator) -> np.ndarray:
-    """Articulation [rows, 11] of one saying: exact phones, each a little larger or smaller than the last time."""
-    times = np.arange(rows) / RATE_HZ
-    out = np.zeros((rows, len(ARTICULATION)), np.float32)
-    size = np.interp(times, [0.5 * (a + b) for _, a, b in segments], rng.lognormal(0, SIZE, len(segments)))
-    knots = np.arange(0, times[-1] + 2.0, 0.7) if rows else np.zeros(1)
-    effort = 1.0 + DRIFT * np.interp(times, knots, rng.normal(0, 1, len(knots)))
-    level = targets(segments, times) * (size * effort)[:, None]
-    for i, channel in enumerate(CHANNELS):
-        out[:, ARTICULATION_INDEX[channel]] = level[:, i]
-    labels = event_labels(segments, round(rows * LABEL_HZ / RATE_HZ))
-    for column, name in ((0, "lip_close"), (1, "labiodental")):
-        found = []
-        for first, last in runs(labels[:, column] > 0):
-            start, end = first / LABEL_HZ - EARLY_S + rng.normal(0, 0.006), last / LABEL_HZ - EARLY_S
-            if end - start < _CLOSED_S[0]:
-                start = end - rng.uniform(*_CLOSED_S)
-            found.append((start, end))
-        out[:, ARTICULATION_INDEX[name]] = curve(found, times, RAMP_S)
-    out[:, ARTICULATION_INDEX["labiodental"]] *= 1.0 - out[:, ARTICULATION_INDEX["lip_close"]]
-    spoken = np.zeros(rows, np.float32)
-    for symbol, a, b in segments:
-        if not is_pause(symbol):
-            spoken[int(a * RATE_HZ) : int(np.ceil(b * RATE_HZ))] = 1.0
-    out[:, ARTICULATION_INDEX["voice"]] = spoken
-    quiet = spoken < 0.5
-    out[quiet] *= np.exp(-_since(spoken)[quiet] / 0.1)[:, None]
-    return np.clip(out, 0.0, 1.0)
-
-
-def _since(spoken: np.ndarray) -> np.ndarray:
-    """Seconds to the nearest spoken row. [t]."""
-    from scipy.ndimage import distance_transform_edt
-
-    return distance_transform_edt(spoken < 0.5) / RATE_HZ if spoken.any() else np.full(len(spoken), 9.0)
-
-
 def _habit(articulation: np.ndarray, who: Person) -> np.ndarray:
     """The person's own way of opening, rounding and spreading."""
     out = articulation.copy()
@@ -172,11 +127,11 @@ def perform(script: Script, head: Head, take: int = 0) -> Performance:
     samples, segments, starts = say(script)
     rows = int(np.ceil(len(samples) / SAMPLE_RATE * RATE_HZ))
     rng = np.random.default_rng([script.seed, 4, take])
-    articulation = _habit(_varied(segments, rows, rng), script.person)
-    loud = np.resize(energy(log_mel(samples)), rows)
+    articulation = _habit(varied(segments, rows, rng), script.person)
+    voice = {"energy": np.resize(energy(log_mel(samples)), rows), "f0_hz": f0(samples, rows)}
     cues = tuple(Cue(*s) for s in segments)
     features = Features("none", "none", float(RATE_HZ), 0.0, np.zeros((rows, 0), np.float16))
-    speech = Speech(articulation, features, len(samples) / SAMPLE_RATE, {"energy": loud}, cues)
+    speech = Speech(articulation, features, len(samples) / SAMPLE_RATE, voice, cues)
     keyed = dataclasses.replace(controls(script, starts, speech.duration), seed=script.seed + take)
     times = speech.times
     track = sample(keyed, times)
@@ -206,7 +161,12 @@ def _face(
     au = np.clip(au * who.au_gain + who.rest * (1.0 - au), 0.0, 1.0)
     speaking, extra = mouth(spoken, press)
     express, express_extra = to_shapes(au)
+    # As in direct.py: tight lips are pressed together in silence only.
+    express_extra[:, EXTRA_INDEX["lipsTogether"]] *= 1.0 - spoken[:, ARTICULATION_INDEX["voice"]]
     arkit = blend(speaking, express, spoken).astype(np.float32)
+    said = tuple((cue.phone, cue.start, cue.end) for cue in speech.cues)
+    jaw = ARKIT_INDEX["jawOpen"]
+    arkit[:, jaw] = np.minimum(arkit[:, jaw], JAW * jaw_most(said, times))  # no mood gapes at an s
     extra = np.clip(extra + express_extra, 0.0, 1.0).astype(np.float32)
     closure = late(spoken[:, ARTICULATION_INDEX["lip_close"]])
     bite, voice = (spoken[:, ARTICULATION_INDEX[name]] for name in ("labiodental", "voice"))

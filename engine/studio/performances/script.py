@@ -94,7 +94,8 @@ def _labels(script: Script, starts: np.ndarray, duration: float, rng: np.random.
 
 def _plain(script: Script, starts: np.ndarray, duration: float, rng: np.random.Generator, life: dict) -> Controls:
     """No feeling and nothing automatic: the inexpressive talking of VOCASET."""
-    return Controls(layers={name: Layer(on=False) for name in ("blink", "gaze", "head", "life")}, seed=script.seed)
+    still = ("blink", "gaze", "head", "life", "brow", "accent")
+    return Controls(layers={name: Layer(on=False) for name in still}, seed=script.seed)
 
 
 def _mix(script: Script, starts: np.ndarray, duration: float, rng: np.random.Generator, life: dict) -> Controls:
