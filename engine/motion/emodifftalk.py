@@ -3,8 +3,8 @@
 Obeys every control through AU codes: what labels, valence-arousal, words and sliders ask for, living, and beside them
 the codes that the encoder hears in the voice and the words modulate (eq. 7, controls/modulate.py). Of the voice's own
 codes those of speech, AU25 and AU26, are used; what it hears of feelings (`feelings`) is off: it learned them from
-synthesised voices. The seed draws the noise; the noise of a row hangs on the row and the seed alone, and what moves the
-lips is drawn alike for every seed: another take may not say it worse.
+synthesised voices. The seed draws the noise; the noise of a row hangs on the row and the seed alone. What moves the
+lips has little of it: another take may not say it worse, and noise there is only unrest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from engine.motion.nets.system import NetSystem, Sampled
 
 NAME = "emodifftalk"
 _RNG_STREAM = 53  # apart from those of the layers
-_EVERYONE = 2**40  # in place of a seed, which is smaller
 _SPOKEN = [AU_INDEX["AU25"], AU_INDEX["AU26"]]
 
 
@@ -87,18 +86,16 @@ class EmoDiffTalk(NetSystem):
         return dataclasses.replace(motion, arkit=weights[:, : len(ARKIT)], extra=weights[:, len(ARKIT) :]), state
 
     def noise(self, seed: int, starts: range) -> Any:
-        """The noise of the windows, [n, w, k]: of each component the share `varied` is the seed's own."""
+        """The noise of the windows, [n, w, k]: of each component's power the share `varied`."""
         import torch
 
         from engine.motion.nets import au_diffusion as diffusion
 
-        reach, out = diffusion.SMOOTH_REACH, torch.zeros(())
-        for number, share in ((seed, self.varied), (_EVERYONE, 1.0 - self.varied)):
-            common = noise_rows(number, -10 * diffusion.HOP, -10 * diffusion.HOP + 1, len(share))
-            rows = noise_rows(number, starts[0] - reach, starts[-1] + diffusion.WINDOW + reach, len(share))
-            drawn = diffusion.steady(_windows(rows, starts, reach), torch.from_numpy(common)[None])
-            out = out + torch.from_numpy(np.sqrt(share)) * drawn
-        return out
+        reach, size = diffusion.SMOOTH_REACH, len(self.varied)
+        common = noise_rows(seed, -10 * diffusion.HOP, -10 * diffusion.HOP + 1, size)
+        rows = noise_rows(seed, starts[0] - reach, starts[-1] + diffusion.WINDOW + reach, size)
+        drawn = diffusion.steady(_windows(rows, starts, reach), torch.from_numpy(common)[None])
+        return torch.from_numpy(np.sqrt(self.varied)) * drawn
 
     def codes(self, rows: np.ndarray, controls: Sampled, starts: range) -> Any:
         """The codes of each window, [n, w, 36 + 2]: what the controls ask for, and the voice's own AU25 and AU26."""

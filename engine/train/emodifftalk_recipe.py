@@ -3,8 +3,7 @@
     soliloquy train emodifftalk OUT.safetensors --work SET [--option steps=N] [--option ablate=codes|diffusion]
 
 Stage 1 learns the codes that a whole face shows (L1 + 0.1 x squared change, eq. 21-23). Stage 2 is given the codes that
-were asked for and, of the voice's own, AU25 and AU26: a mix in random proportion of what the encoder hears and what the
-face shows, so that they are believed about as far as they deserve, and obeyed where words change them.
+were asked for and, in columns of their own, AU25 and AU26 as the encoder hears them in the voice.
 """
 
 from __future__ import annotations
@@ -48,14 +47,15 @@ from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
 from engine.train.motion_recipe import ablated, count_of, finish, gather, of_data, plan_of
 
 BATCH, EAR_BATCH = 12, 8
-EAR_STEPS = 0.3  # of the steps of stage 2
+HELD = 32  # windows that the log looks at
+EAR_STEPS = 0.2  # of the steps of stage 2
 EAR_DEAF = 0.5  # share of crops without features: features of people mislead it, and all that it hears becomes a jaw
-TRUE_SHARE = 0.5  # share of windows whose heard codes are mixed with true ones
+DEAF = 0.25  # the same of the denoiser's crops
 LIPS_HELD = 4.0  # see varied_of
 SLID = 0.35  # share of windows in which single AUs are moved by hand
 STILL_MM, FLOOR_MM = 0.05, 0.02  # points that move less than this in training are at rest; least unit of a coefficient
 CONFIG: dict[str, Any] = {
-    "ear": {"width": 64, "pool": 5},
+    "ear": {"width": 64, "pool": 3},
     "net": {"width": 96, "layers": 4, "codes": CODES + len(SPOKEN), "yields": True},
 }
 ABLATIONS: dict[str, dict[str, Any]] = {  # the paper's table 3; Codes4O concerns an avatar's opacity
@@ -134,19 +134,18 @@ def batch_of(
     data: Lessons, basis: Basis, ear: SpeechToAU, count: int, rng: np.random.Generator,
     tensor: Callable[[np.ndarray], Tensor], learning: bool = True,
 ) -> Batch:  # fmt: skip
-    """Windows of the clips. learning: worn speech, sliders and mixed codes; else all as when the system runs."""
+    """Windows of the clips, the voice's own codes as the encoder hears them: mixed with true ones they would be
+    believed beyond what they are worth. learning: worn speech and sliders; else all as when the system runs."""
     pool = data.pool
     _, rows = pool.draw(count, WINDOW, LISTEN, rng)
-    speech = worn(pool.speech[rows], rng) if learning else pool.speech[rows]
+    speech = worn(pool.speech[rows], rng, DEAF) if learning else pool.speech[rows]
     heard, inner = tensor(speech), rows[:, LISTEN:-LISTEN]
     with torch.no_grad():
         own = ear.eval()(heard)[:, LISTEN:-LISTEN]
-    goal, asked, shown = (part[inner].astype(np.float32) for part in (pool.goal, data.codes, data.shown))
+    goal, asked = (part[inner].astype(np.float32) for part in (pool.goal, data.codes))
     for i in np.flatnonzero(rng.random(count) < SLID) if learning else ():
         goal[i], asked[i] = _by_hand(data, basis, inner[i], rng)
-    truth = tensor(shown)
-    share = tensor(rng.random((count, 1, 1)) * (rng.random((count, 1, 1)) < TRUE_SHARE if learning else 0))
-    codes = torch.cat([tensor(asked), (own + share * (truth - own))[..., _OWN]], -1)
+    codes = torch.cat([tensor(asked), own[..., _OWN]], -1)
     edge = LISTEN - MARGIN
     return Batch(tensor(goal), codes, heard[:, edge:-edge])
 
@@ -210,7 +209,7 @@ def fit(
         if held is None:
             return {}
         rng = np.random.default_rng(6)
-        return held_errors(net, batch_of(held, basis, ear, 12, rng, tensor, learning=False), measure)
+        return held_errors(net, batch_of(held, basis, ear, HELD, rng, tensor, learning=False), measure)
 
     return net, train(net, step_loss, plan, check, report)
 
@@ -234,7 +233,7 @@ def held_errors(net: Denoiser | Recurrent, made: Batch, measure: VertexLoss) -> 
 
 
 def recipe(
-    out: Path, work: Path, *, seed: int = 0, report: Reporter = SILENT, steps: str = "4000", ablate: str = ""
+    out: Path, work: Path, *, seed: int = 0, report: Reporter = SILENT, steps: str = "6000", ablate: str = ""
 ) -> dict[str, Any]:
     """`train emodifftalk OUT --work SET`: both stages, the checkpoint, its log and its curves."""
     import dataclasses

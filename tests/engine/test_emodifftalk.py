@@ -252,7 +252,9 @@ def test_another_seed_changes_the_upper_face_more_than_the_lips(bundled, head, s
     assert upper.max(1).mean() > lips.max(1).mean() and upper.max(1).mean() > 0.1
 
 
-def test_what_the_seed_draws_has_unit_spread(bundled):
+def test_the_seed_draws_of_each_component_what_it_may(bundled):
     starts = window_starts(0, 60_000)
     noise = np.concatenate([bundled.noise(seed, starts).numpy() for seed in range(60)])
-    assert np.sqrt(np.square(noise).mean()) == pytest.approx(1, abs=0.15)  # one lasting part is everyone's
+    power = np.square(noise).mean((0, 1)) / np.maximum(bundled.varied, 1e-3)
+    # Half of a component's power is one draw a seed: of 60 draws' power the standard deviation is a tenth of it.
+    assert np.abs(power - 1).max() < 0.4 and bundled.varied.min() < 0.1 < 0.9 < bundled.varied.max()
