@@ -9,7 +9,7 @@ were asked for and, in columns of their own, AU25 and AU26 as the encoder hears 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from engine.motion.nets.codes import CODES, heard_channels
 from engine.train.motion_codes import asked_of, shown_codes, slid, slid_weights, worn
 from engine.train.motion_data import Pool
 from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
-from engine.train.motion_recipe import ablated, count_of, finish, gather, of_data, plan_of
+from engine.train.motion_recipe import ablated, finish, gather, of_data, plan_of
 
 BATCH, EAR_BATCH = 12, 8
 HELD = 32  # windows that the log looks at
@@ -77,6 +77,16 @@ class Lessons:
 def lessons(pool: Pool) -> Lessons:
     """`Lessons` of a pool."""
     return Lessons(pool, asked_of(pool), shown_codes(pool))
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Lessons to learn from and to look at, in the shared basis on the default head."""
+
+    head: Head
+    basis: Basis
+    data: Lessons
+    held: Lessons
 
 
 def resting_metric(head: Head, basis: Basis, goal: np.ndarray) -> np.ndarray:
@@ -236,15 +246,24 @@ def recipe(
     out: Path, work: Path, *, seed: int = 0, report: Reporter = SILENT, steps: str = "6000", ablate: str = ""
 ) -> dict[str, Any]:
     """`train emodifftalk OUT --work SET`: both stages, the checkpoint, its log and its curves."""
-    import dataclasses
+    ablated(CONFIG, ABLATIONS, ablate), plan_of(out, steps, seed)  # what is wrong with them is said before reading
+    return one(ready(work, seed, report), out, seed, report, steps, ablate)
 
-    config = ablated(CONFIG, ABLATIONS, ablate)
-    plan = plan_of(out, steps, seed)
-    first = max(10, round(EAR_STEPS * count_of(steps)))
+
+def ready(work: Path, seed: int = 0, report: Reporter = SILENT) -> Ready:
+    """What every training of this recipe begins with; nothing of it hangs on the seed."""
     made = gather(work, (), report)
-    data, held = lessons(made.train), lessons(made.held)
-    plan = of_data(plan, NAME, config, made.train, ablate)
-    early = dataclasses.replace(plan, steps=first, every=max(10, first // 20), keep=out.with_suffix(".ear.pt"))
+    return Ready(made.head, made.basis, lessons(made.train), lessons(made.held))
+
+
+def one(
+    made: Ready, out: Path, seed: int = 0, report: Reporter = SILENT, steps: str | int = 6000, ablate: str = ""
+) -> dict[str, Any]:  # fmt: skip
+    """One training of both stages on what is ready, of the whole network or without a part."""
+    config, data, held = ablated(CONFIG, ABLATIONS, ablate), made.data, made.held
+    plan = of_data(plan_of(out, steps, seed), NAME, config, data.pool, ablate)
+    first = max(10, round(EAR_STEPS * plan.steps))
+    early = replace(plan, steps=first, every=max(10, first // 20), keep=out.with_suffix(".ear.pt"))
     ear, heard = fit_ear(data, held, early, config["ear"], report)
     net, log = fit(data, held, made.head, made.basis, plan, ear, config["net"], report)
     varied = [round(float(v), 4) for v in varied_of(made.head, made.basis)]

@@ -153,10 +153,16 @@ def recipe(
     out: Path, work: Path, *, seed: int = 0, report: Reporter = SILENT, steps: str = "4000", ablate: str = ""
 ) -> dict[str, Any]:
     """`train emotag OUT --work SET`: train, write the checkpoint, its log and its curves."""
+    ablated(CONFIG, ABLATIONS, ablate), plan_of(out, steps, seed)  # what is wrong with them is said before reading
+    return one(ready(work, seed, report), out, seed, report, steps, ablate)
+
+
+def one(
+    made: Ready, out: Path, seed: int = 0, report: Reporter = SILENT, steps: str | int = 4000, ablate: str = ""
+) -> dict[str, Any]:  # fmt: skip
+    """One training on what is ready, of the whole network or without a part."""
     config = ablated({**CONFIG, **GUIDANCE}, ABLATIONS, ablate)
-    plan = plan_of(out, steps, seed)
-    made = ready(work, seed, report)
-    plan = of_data(plan, NAME, config, made.data.pool, ablate)
+    plan = of_data(plan_of(out, steps, seed), NAME, config, made.data.pool, ablate)
     net, log = fit(made.data, made.held, made.head, made.basis, plan, config, report)
     return save(out, net, config, made, log, ablate, (plan,))
 

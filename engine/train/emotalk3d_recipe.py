@@ -20,7 +20,7 @@ from engine.motion.nets.basis import Basis
 from engine.motion.nets.s2g import EDGE, S2GNet
 from engine.train.motion_data import Pool
 from engine.train.motion_loop import Plan, VertexLoss, draws, place, train
-from engine.train.motion_recipe import ablated, finish, gather, of_data, plan_of
+from engine.train.motion_recipe import Data, ablated, finish, gather, of_data, plan_of
 
 BATCH, ROWS = 24, 100
 SPEED, UNREST = 4.0, 4.0  # weights of velocity and acceleration in the loss: held vowels must stand still
@@ -79,10 +79,21 @@ def recipe(
     out: Path, work: Path, *, seed: int = 0, report: Reporter = SILENT, steps: str = "5000", ablate: str = ""
 ) -> dict[str, Any]:
     """`train emotalk3d OUT --work SET`: train, write the checkpoint, its log and its curves."""
+    ablated(CONFIG, ABLATIONS, ablate), plan_of(out, steps, seed)  # what is wrong with them is said before reading
+    return one(ready(work, seed, report), out, seed, report, steps, ablate)
+
+
+def ready(work: Path, seed: int = 0, report: Reporter = SILENT) -> Data:
+    """What every training of this recipe begins with; nothing of it hangs on the seed."""
+    return gather(work, KINDS, report)
+
+
+def one(
+    data: Data, out: Path, seed: int = 0, report: Reporter = SILENT, steps: str | int = 5000, ablate: str = ""
+) -> dict[str, Any]:  # fmt: skip
+    """One training on `data`, of the whole network or without a part."""
     config = ablated(CONFIG, ABLATIONS, ablate)
-    plan = plan_of(out, steps, seed)
-    data = gather(work, KINDS, report)
-    plan = of_data(plan, NAME, config, data.train, ablate)
+    plan = of_data(plan_of(out, steps, seed), NAME, config, data.train, ablate)
     net, log = fit(data.train, data.held, data.head, data.basis, plan, config, report)
     return save(out, net, config, data.basis, data.head, log, ablate, (plan,))
 
