@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.avatar import harmonics
 from engine.avatar.layout import as_planes
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
@@ -25,6 +26,7 @@ from engine.head.zones import zones
 Array = np.ndarray
 
 SIDE_SOFT_M = 0.006  # over this the left half of the face gives way to the right one
+FAINT = 0.5 / 255  # display values: what a channel adds at most, below which it is left out
 MASK_MIN = 0.02  # Gaussians with less of a channel than this have none of it
 # Channel -> (zone of engine.head.zones or a place below, shares of shapes; {} is Left or Right, L or R for extras).
 # The shares are those of the head's wrinkle shader (blender_addon/scene/wrinkles.py); a test compares them.
@@ -96,6 +98,30 @@ def empty(head: Head, triangle: Array, names: tuple[str, ...] = tuple(CHANNELS))
         left, right = ({key.format(s): share for key, share in shares.items()} for s in ("Left", "Right"))
         out.append(Channel(name, left, right, rows, mask[rows], side[rows], np.zeros((len(rows), 3), np.float32)))
     return tuple(out)
+
+
+def widened(avatar: Avatar, head: Head) -> Avatar:
+    """The avatar with every channel on every Gaussian of its zone again, without colour where `pruned` took it off."""
+    held = {channel.name: channel for channel in avatar.channels}
+    out = []
+    for channel in empty(head, avatar.triangle):
+        if (old := held.pop(channel.name, None)) is not None:
+            at = np.searchsorted(channel.rows, old.rows).clip(0, max(len(channel.rows) - 1, 0))
+            if len(channel.rows) and np.array_equal(channel.rows[at], old.rows):
+                channel.colour[at] = old.colour
+            else:
+                channel = old
+        out.append(channel)
+    return replace(avatar, channels=(*out, *held.values()))
+
+
+def pruned(avatar: Avatar) -> Avatar:
+    """The avatar's channels without the Gaussians on which they are never seen (FAINT)."""
+    out = []
+    for c in avatar.channels:
+        kept = np.abs(c.colour * c.mask[:, None]).max(1, initial=0) * harmonics.Y0 > FAINT
+        out.append(replace(c, rows=c.rows[kept], mask=c.mask[kept], side=c.side[kept], colour=c.colour[kept]))
+    return replace(avatar, channels=tuple(out))
 
 
 def coloured(avatar: Avatar, gaussians: Gaussians, weights: Array | None) -> Gaussians:

@@ -1,4 +1,4 @@
-"""Avatars by name: the default one (built once for a head, into the user's cache), the user's, or a file."""
+"""Avatars by name: the bundled one, the recipe's (built once for a head, into the user's cache), the user's, a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from engine.core.errors import BadFile, BadInput
 from engine.core.files import sha256_of, sha256_of_arrays
 from engine.core.splats import Avatar
 
-DEFAULT, CROPPED = "default", "default-cropped"
+# The first is a file for the head that it was trained on, and the recipe for every other one.
+DEFAULT, CROPPED, RECIPE = "default", "default-cropped", "recipe"
 # Source files whose change makes another default avatar: its cache is named after their digest.
 _BUILDERS = (
     "attach", "bind_kernels", "default", "files", "hair", "layout", "light", "raycast", "rotations", "sampling",
@@ -24,8 +25,10 @@ _KEPT = 6  # built avatars kept in the cache, newest first: one for each head in
 
 
 def load_avatar(name_or_path: str | os.PathLike[str] = DEFAULT, head: Head | None = None) -> Avatar:
-    """An avatar by its registered name, or from an avatar .npz; "default" is built for `head` (None: the default head),
-    "default-cropped" is the same without its hair.
+    """An avatar by its registered name, or from an avatar .npz, for `head` (None: the default head).
+
+    "default" is the bundled one, trained on pictures, on the very head that these show; on another it is "recipe",
+    which is built for the head, as "default-cropped" is, the same without its hair.
 
     The same file gives the same (shared, frozen) object. Raises BadInput for an unknown name or an avatar that was
     made for another head, BadFile for a damaged file.
@@ -36,7 +39,9 @@ def load_avatar(name_or_path: str | os.PathLike[str] = DEFAULT, head: Head | Non
         path = Path(text)
     else:
         entry = registry.find(text, "avatar")
-        path = registry.resolve(text, "avatar") if entry.path else _built_default(head, text != CROPPED)
+        path = registry.resolve(text, "avatar") if entry.path else _built(head, text != CROPPED)
+        if text == DEFAULT and entry.folder == str(registry.BUNDLED) and not _shows(path, head):
+            path = _built(head)
     if path.suffix == ".ply":
         raise BadFile(path, "holds Gaussians in space, which do not move with a face; give an avatar .npz")
     try:
@@ -62,9 +67,21 @@ def _read(path: str, mtime_ns: int, size: int) -> Avatar:
     return read_avatar(path)
 
 
-def _built_default(head: Head, with_hair: bool = True) -> Path:
-    """Path of the default avatar of this head; built first if it is not there or is damaged."""
-    look = sha256_of_arrays(head.template, head.albedo, head.faces, head.face_material)
+def look_of(head: Head) -> str:
+    """What an avatar of this head depends on: shape, colours, materials."""
+    return sha256_of_arrays(head.template, head.albedo, head.faces, head.face_material)
+
+
+def _shows(path: Path, head: Head) -> bool:
+    """Whether the avatar in a file is of this very head."""
+    stat = path.stat()
+    told = _read(str(path.resolve()), stat.st_mtime_ns, stat.st_size).meta.get("look")
+    return told is None or told == look_of(head)
+
+
+def _built(head: Head, with_hair: bool = True) -> Path:
+    """Path of the recipe's avatar of this head; built first if it is not there or is damaged."""
+    look = look_of(head)
     name = DEFAULT if with_hair else CROPPED
     path = registry.user_cache() / f"avatar-{name}-{_builder_digest()[:12]}-{look[:12]}.npz"
     if path.is_file():

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.avatar.files import save_avatar
+from engine.avatar import channels
+from engine.avatar.files import read_avatar, save_avatar
+from engine.avatar.library import look_of
 from engine.avatar.surface import HAIR, material_ids
 from engine.core.anatomy import Head
 from engine.core.errors import BadFile, BadInput, Cancelled
@@ -83,7 +85,7 @@ class Training:
             first = start(capture.head, recipe.count, recipe.seed, recipe.dynamic, recipe.loose)
             first = coloured_from(first, capture, recipe.shrink, report)
         else:
-            first = begin
+            first = channels.widened(begin, capture.head) if recipe.dynamic else begin
         self.model = Model(first, capture.head, recipe.degree)
         self.moments = {name: np.zeros((2, a.size), np.float32) for name, a in self.model.values.items()}
         self.at, self.since, self.best_score = 0, 0, -np.inf
@@ -232,13 +234,17 @@ def train(
         run.save(state, key)
         raise
     run.finish()
-    figures = {
-        split: measure(run.avatar({}), capture, split, recipe.shrink, recipe.dynamic, report)
+    seen = capture.views["train"]
+    made = replace(channels.pruned(run.avatar(_facts(run))), view_range=_seen_from(seen))
+    save_avatar(out, made)
+    found = read_avatar(out)  # as rounded as it is shipped
+    figures: dict[str, Any] = {
+        split: measure(found, capture, split, recipe.shrink, recipe.dynamic, report)
         for split in ("val", "test") if capture.views[split]
     }  # fmt: skip
-    seen = capture.views["train"]
-    made = replace(run.avatar(_facts(run, figures)), view_range=_seen_from(seen))
-    save_avatar(out, made)
+    told = figures.get("test") or figures.get("val") or {}
+    told = {"psnr": told.get("head_psnr"), "ssim": told.get("head_ssim"), "figures": figures}
+    save_avatar(out, replace(made, meta={**made.meta, **told}))
     _preview(run, preview)
     state.unlink(missing_ok=True)
     return {
@@ -291,13 +297,11 @@ def _best_step(run: Training) -> int:
     return int(max(run.history, key=lambda row: row[1])[0]) if run.history else run.at
 
 
-def _facts(run: Training, figures: Mapping[str, Any]) -> dict[str, object]:
-    """What the file says of itself: how it was made, and how near unseen pictures it came."""
-    told = figures.get("test") or figures.get("val") or {}
+def _facts(run: Training) -> dict[str, object]:
+    """What the file says of itself: how it was made, of whom."""
     return {
-        "builder": "engine.train.avatar", "recipe": asdict(run.recipe), "capture_pictures": len(
-            run.capture.views["train"]
-        ), "psnr": told.get("head_psnr"), "ssim": told.get("head_ssim"), "figures": dict(figures),
+        "builder": "engine.train.avatar", "recipe": asdict(run.recipe),
+        "capture_pictures": len(run.capture.views["train"]), "look": look_of(run.capture.head),
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The default avatar: what it promises as a record, and what can be measured in its pictures."""
+"""The recipe's avatar: what it promises as a record, and what can be measured in its pictures."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def head():
 
 @pytest.fixture(scope="module")
 def avatar(head):
-    return load_avatar("default", head)
+    return load_avatar("recipe", head)
 
 
 def posed(head, **weights):
@@ -200,7 +200,7 @@ def test_light_comes_from_the_lights(avatar, head):
 
 
 def test_the_library(avatar, head, tmp_path, monkeypatch):
-    assert load_avatar("default", head) is avatar
+    assert load_avatar("recipe", head) is avatar
     with pytest.raises(BadInput, match="no avatar called 'absent'"):
         load_avatar("absent", head)
     with pytest.raises(BadFile, match="no such avatar"):
@@ -213,6 +213,25 @@ def test_the_library(avatar, head, tmp_path, monkeypatch):
     save_avatar(tmp_path / "other.npz", dataclasses.replace(avatar, topology_sha256="f" * 64))
     with pytest.raises(BadInput, match="was made for the head"):
         load_avatar(tmp_path / "other.npz", head)
+
+
+def test_default_is_the_file_on_its_own_head_and_the_recipe_on_another(head, tmp_path, monkeypatch):
+    from engine.assets import registry
+    from engine.avatar import library
+    from engine.avatar.files import save_avatar
+
+    made = build_default_avatar(head, 1000)
+    save_avatar(tmp_path / "a.npz", dataclasses.replace(made, meta={**made.meta, "look": library.look_of(head)}))
+    registry.register(registry.describe(tmp_path / "a.npz", "default", "avatar"), tmp_path)
+    registry.register(registry.Entry("recipe", "avatar", recipe="engine.avatar.default"), tmp_path)
+    monkeypatch.setattr(registry, "BUNDLED", tmp_path)
+    built = []
+    monkeypatch.setattr(library, "_built", lambda head, with_hair=True: built.append(head) or tmp_path / "a.npz")
+    assert len(load_avatar("default", head)) == 1000 and not built
+    darker = dataclasses.replace(head, albedo=head.albedo * np.float32(0.5))
+    load_avatar("default", darker)
+    load_avatar("recipe", head)
+    assert [who is darker for who in built] == [True, False]
 
 
 def test_points_spread_evenly_and_follow_the_density():

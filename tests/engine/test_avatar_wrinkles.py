@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import tiny_capture
 
-from engine.avatar import channels
+from engine.avatar import channels, harmonics
+from engine.avatar.bind import bind
 from engine.head.library import load_head
 from engine.train.avatar_data import read_capture
 from engine.train.avatar_wrinkles import correlation, wrinkles
@@ -39,3 +40,29 @@ def test_flat_pictures_have_no_correlation():
     everywhere = flat == 0
     assert correlation(flat, bumpy, everywhere) == 0 and abs(correlation(bumpy, bumpy, everywhere) - 1) < 1e-9
     assert abs(correlation(-bumpy, bumpy, everywhere) + 1) < 1e-9
+
+
+def test_what_a_channel_never_shows_is_left_out_and_comes_back():
+    """A shipped file carries no zeros; training goes on from it with every Gaussian of the zones."""
+    head = load_head()
+    avatar = tiny_capture.spread_with_colour(head)
+    rng, made = np.random.default_rng(3), []
+    for channel in channels.empty(head, avatar.triangle):
+        colour = rng.normal(0, 0.5, channel.colour.shape) * (rng.random(len(channel.rows)) < 0.4)[:, None]
+        made.append(channels.replace(channel, colour=colour.astype(np.float32)))
+    avatar = channels.replace(avatar, channels=tuple(made))
+    small = channels.pruned(avatar)
+    rows = {c.name: (len(c.rows), len(d.rows)) for c, d in zip(avatar.channels, small.channels, strict=True)}
+    assert all(0 < less < 0.6 * all_ for all_, less in rows.values() if all_ > 20), rows
+    weights = np.full(channels.COUNT, 0.7, np.float32)
+    gaussians = bind(avatar, head.triangles, head.template)
+    gap = channels.coloured(avatar, gaussians, weights).sh - channels.coloured(small, gaussians, weights).sh
+    overlapping = 3  # jaw, teeth and a fold may miss half a step each
+    assert np.abs(gap).max() * harmonics.Y0 <= overlapping * channels.FAINT + 1e-6
+    again = channels.widened(small, head)
+    for before, less, after in zip(avatar.channels, small.channels, again.channels, strict=True):
+        assert after.name == before.name and np.array_equal(after.rows, before.rows)
+        kept = np.isin(before.rows, less.rows)
+        assert np.array_equal(after.colour[kept], before.colour[kept]) and not after.colour[~kept].any()
+    bare = channels.replace(avatar, channels=())
+    assert [len(c.rows) for c in channels.widened(bare, head).channels] == [len(c.rows) for c in avatar.channels]
