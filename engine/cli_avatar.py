@@ -56,6 +56,7 @@ def measure_avatar(
     split: Annotated[str, typer.Option(help="test (unseen poses and views), val or train.")] = "test",
     shrink: Annotated[int, typer.Option(min=1, help="Make pictures so many times smaller.")] = 1,
     static: Annotated[bool, typer.Option("--static", help="Without dynamic colour.")] = False,
+    appearance: Annotated[Path | None, typer.Option(help="With a net of 'avatar appearance'.")] = None,
     strip: Annotated[Path | None, typer.Option(help="Also a .png: truth, avatar, difference.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Views in it.")] = 4,
     as_json: Json = False,
@@ -78,9 +79,14 @@ def measure_avatar(
     found, set_ = load_avatar(avatar, it), read_capture(capture, it)
     if split not in SPLITS or not set_.views[split]:
         raise BadInput(f"the capture has no pictures for '{split}' (there are train, val and test)")
+    worn = None
+    if appearance is not None:
+        from engine.train.appearance_recipe import worn_by
+
+        worn = worn_by(appearance, set_, found)
     with reporting(as_json) as report:
-        result = measure(found, set_, split, shrink, not static, report)
-        if folds := wrinkles(found, set_, shrink, not static):
+        result = measure(found, set_, split, shrink, not static, report, worn=worn)
+        if folds := wrinkles(found, set_, shrink, not static, worn):
             result["wrinkles"] = folds
     if strip is not None:
         views = set_.views[split]

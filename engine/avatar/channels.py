@@ -3,8 +3,9 @@
     colour of Gaussian i += mask_i * weight_k(shape weights) * D_ki
 
 The simplest dynamic appearance that works, and what the papers' nets are measured against: a fold of the skin has a
-channel, masked to its zone (without masks a fold's channel learns what else moves with it), and the jaw has one around
-the mouth. The weight is a muscle's value, a sum of shape weights clamped to [0, 1], taken from either side of the face.
+channel, masked to its zone (without masks a fold's channel learns what else moves with it), and what opens and closes
+mouth and eyes has some about them. The weight is a muscle's value, a sum of shape weights clamped to [0, 1], taken from
+either side of the face.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ SIDE_SOFT_M = 0.006  # over this the left half of the face gives way to the righ
 FAINT = 0.5 / 255  # display values: what a channel adds at most, below which it is left out
 MASK_MIN = 0.02  # Gaussians with less of a channel than this have none of it
 # Channel -> (zone of engine.head.zones or a place below, shares of shapes; {} is Left or Right, L or R for extras).
-# The shares are those of the head's wrinkle shader (blender_addon/scene/wrinkles.py); a test compares them.
+# Folds' shares are those of the head's wrinkle shader (blender_addon/scene/wrinkles.py; a test compares them); the
+# others tell of light and shadow: lips and teeth behind them, lids and the eyes below.
 CHANNELS: dict[str, tuple[str, dict[str, float]]] = {
     "forehead inner": ("forehead_inner", {"browInnerUp": 1.0}),
     "forehead outer": ("forehead_outer", {"browOuterUp{}": 1.0}),
@@ -43,7 +45,12 @@ CHANNELS: dict[str, tuple[str, dict[str, float]]] = {
     "chin": ("chin", {"mouthShrugLower": 0.95, "mouthFrownLeft": 0.15, "mouthFrownRight": 0.15}),
     "jaw": ("mouth", {"jawOpen": 1.0}),
     "teeth": ("mouth", {"mouthUpperUp{}": 0.6, "mouthLowerDown{}": 0.6}),
+    "lips wide": ("mouth", {"mouthSmile{}": 0.8, "mouthStretch{}": 0.5, "mouthDimple{}": 0.4}),
+    "lips round": ("mouth", {"mouthPucker": 0.9, "mouthFunnel": 0.9}),
     "lids": ("lids", {"eyeBlink{}": 1.0}),
+    "lids squint": ("lids", {"eyeSquint{}": 0.6, "cheekSquint{}": 0.6, "mouthSmile{}": 0.2}),
+    "lids wide": ("lids", {"eyeWide{}": 0.6, "browOuterUp{}": 0.6, "browInnerUp": 0.4}),
+    "lids under brows": ("lids", {"browDown{}": 0.6, "browMedialDown_{0[0]}": 0.4}),
 }  # fmt: skip
 COUNT = len(ARKIT_INDEX) + len(EXTRA_INDEX)
 

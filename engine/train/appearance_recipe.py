@@ -19,7 +19,7 @@ from engine.avatar.appearance.anchors import Anchors, anchors_of, rest_of
 from engine.avatar.appearance.apply import changed
 from engine.avatar.appearance.base import Appearance, Drive
 from engine.avatar.appearance.drive import drive_of, untold
-from engine.avatar.appearance.files import save_appearance
+from engine.avatar.appearance.files import read_appearance, save_appearance
 from engine.avatar.bind import bind
 from engine.avatar.channels import coloured
 from engine.core.errors import BadInput
@@ -32,7 +32,7 @@ from engine.train import avatar_kernels as kernels
 from engine.train.avatar_appearance import Learner
 from engine.train.avatar_data import Capture, Posed, View
 from engine.train.avatar_loss import Photometric
-from engine.train.avatar_measure import compare, require_heads
+from engine.train.avatar_measure import Worn, compare, require_heads
 
 Array = np.ndarray
 
@@ -60,6 +60,10 @@ class Dressed:
             while len(self._drives) > DRIVES_KEPT:
                 self._drives.popitem(last=False)
         return self._drives[pose]
+
+    def worn(self, net: Appearance) -> Worn:
+        """The avatar as the net has it on a pose, for avatar_measure."""
+        return lambda pose: changed(self.avatar, self.anchors, {k: v.numpy() for k, v in net(self.drive(pose)).items()})
 
     def place(self, now: Avatar, pose: int) -> Gaussians:
         """Gaussians in space, with the avatar's channels."""
@@ -92,6 +96,12 @@ class Dressed:
             rows.append(compare(self.capture, view, picture, forward(g, picture.camera)[0]))
         names = sorted({name for row in rows for name in row})
         return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+
+
+def worn_by(path: str | Path, capture: Capture, avatar: Avatar) -> Worn:
+    """A net from its file, for avatar_measure. Raises BadFile."""
+    dressed = Dressed(capture, avatar)
+    return dressed.worn(read_appearance(path, dressed.rest)[1])
 
 
 def _said(posed: Posed) -> tuple[Array, Array | None]:

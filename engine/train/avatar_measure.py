@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.train.avatar_data import Capture, Picture, View
 from engine.train.avatar_loss import psnr, ssim
 
 Array = np.ndarray
+Worn = Callable[[int], Avatar]  # a pose's number -> the avatar with an appearance net's changes
 
 GREY = 0.5  # display value that both pictures are laid on
 FACE_SEEN = 75.0  # degrees of azimuth within which a face has a box
@@ -66,9 +68,12 @@ def over_grey(rgba: Array) -> Array:
     return np.clip(rgba[..., :3] + (1 - rgba[..., 3:]) * GREY, 0, 1)
 
 
-def placed(avatar: Avatar, capture: Capture, view: View, dynamic: bool = True) -> Gaussians:
-    """The avatar on a view's pose."""
+def placed(
+    avatar: Avatar, capture: Capture, view: View, dynamic: bool = True, worn: Worn | None = None
+) -> Gaussians:  # fmt: skip
+    """The avatar on a view's pose; worn: as an appearance net has it there."""
     posed = capture.poses[view.pose]
+    avatar = avatar if worn is None else worn(view.pose)
     gaussians = bind(avatar, capture.head.triangles, posed.vertices)
     return coloured(avatar, gaussians, posed.weights) if dynamic else gaussians
 
@@ -107,18 +112,20 @@ def require_heads(capture: Capture, views: list[View], shrink: int = 1) -> None:
 
 def measure(
     avatar: Avatar, capture: Capture, split: str = "test", shrink: int = 1, dynamic: bool = True,
-    report: Reporter = SILENT, most: int = 0,
+    report: Reporter = SILENT, most: int = 0, worn: Worn | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Means over a split's pictures, and by sector of azimuth: {"pictures", "head_psnr", ..., "sectors": {...}}.
 
-    most: look at no more than so many, evenly (0: all).
+    most: look at no more than so many, evenly (0: all). worn: with an appearance net.
     """
     rows = []
     views = evenly(capture.views[split], most)
     for i, view in enumerate(views):
         report.step("measure", i, len(views))
         picture = capture.picture(view, shrink)
-        rows.append((view, compare(capture, view, picture, drawn(placed(avatar, capture, view, dynamic), picture))))
+        rows.append(
+            (view, compare(capture, view, picture, drawn(placed(avatar, capture, view, dynamic, worn), picture)))
+        )
     out: dict[str, Any] = {"split": split, **_means([r for _, r in rows]), "sectors": {}}
     for name, (low, high) in SECTORS.items():
         inside = [row for view, row in rows if low <= abs(view.azimuth) < high]

@@ -20,7 +20,7 @@ from engine.avatar.layout import as_planes
 from engine.core.splats import Avatar
 from engine.render.gradient import forward
 from engine.train.avatar_data import Capture, Picture, View
-from engine.train.avatar_measure import drawn, over_grey, placed
+from engine.train.avatar_measure import Worn, drawn, over_grey, placed
 from engine.train.avatar_start import SH0
 
 Array = np.ndarray
@@ -40,7 +40,9 @@ def correlation(ours: Array, truth: Array, mask: Array) -> float:
     return float((p * q).sum() / size) if size > 1e-12 else 0.0
 
 
-def wrinkles(avatar: Avatar, capture: Capture, shrink: int = 1, dynamic: bool = True) -> dict[str, float]:
+def wrinkles(
+    avatar: Avatar, capture: Capture, shrink: int = 1, dynamic: bool = True, worn: Worn | None = None
+) -> dict[str, float]:  # fmt: skip
     """{fold: mean correlation over test pictures in which its muscle is active, "mean", "pictures"} against faces
     without folds, and "moved" against neutral ones; each where the capture has such pictures."""
     neutral = {_place(v): v for v in capture.views["rest"]}
@@ -53,7 +55,7 @@ def wrinkles(avatar: Avatar, capture: Capture, shrink: int = 1, dynamic: bool = 
         if twins == (None, None):
             continue
         used += 1
-        found = _of_view(avatar, capture, view, twins, shrink, dynamic)
+        found = _of_view(avatar, capture, view, twins, shrink, dynamic, worn)
         for fold, (clean, with_motion) in found.items():
             folds.setdefault(fold, []).extend([] if clean is None else [clean])
             moved += [] if with_motion is None else [with_motion]
@@ -70,15 +72,16 @@ def _place(view: View) -> tuple[float, ...]:
 
 
 def _of_view(
-    avatar: Avatar, capture: Capture, view: View, twins: tuple[View | None, View | None], shrink: int, dynamic: bool
+    avatar: Avatar, capture: Capture, view: View, twins: tuple[View | None, View | None], shrink: int, dynamic: bool,
+    worn: Worn | None,
 ) -> dict[str, tuple[float | None, float | None]]:  # fmt: skip
     """{fold: (against the face without folds, against the neutral one)}, None where that picture is missing."""
     picture, (smooth, neutral) = capture.picture(view, shrink), twins
     weights = capture.poses[view.pose].weights
-    truth, ours = _grey(picture.values), _grey(drawn(placed(avatar, capture, view, dynamic), picture))
+    truth, ours = _grey(picture.values), _grey(drawn(placed(avatar, capture, view, dynamic, worn), picture))
     without = None if smooth is None else _laid(capture.picture(smooth, shrink), picture)
     still = None if neutral is None else _laid(capture.picture(neutral, shrink), picture)
-    ours_still = None if neutral is None else _grey(drawn(placed(avatar, capture, neutral, dynamic), picture))
+    ours_still = None if neutral is None else _grey(drawn(placed(avatar, capture, neutral, dynamic, worn), picture))
     out = {}
     for zone in channels.empty(capture.head, avatar.triangle, FOLDS):
         on = channels.values(zone, weights)

@@ -9,11 +9,13 @@ import torch
 from engine.avatar.appearance import build
 from engine.avatar.appearance.files import read_appearance, save_appearance
 from engine.avatar.appearance.play import Player
+from engine.avatar.face_values import of_take
 from engine.core.errors import BadFile, BadInput
 from engine.core.names import ARKIT_INDEX, AU_INDEX, PAPER17
 from engine.head.library import load_head
 from engine.studio.poses import make
-from engine.train.appearance_recipe import Dressed, train_appearance
+from engine.train import avatar_measure
+from engine.train.appearance_recipe import Dressed, train_appearance, worn_by
 from engine.train.avatar import Recipe, train
 from engine.train.avatar_data import read_capture
 
@@ -50,6 +52,8 @@ def test_a_net_learns_what_the_mesh_does_not_show(setting, tmp_path):
     again = dressed.measure(net, capture.views["test"], 1)
     assert again["head_psnr"] == pytest.approx(result["test_with"]["head_psnr"], abs=0.05)  # float16
     assert about["steps"] == result["steps"]
+    measured = avatar_measure.measure(avatar, capture, worn=worn_by(out, capture, avatar))
+    assert measured["head_psnr"] == pytest.approx(again["head_psnr"], abs=0.006), "the same figure, rounded"
 
 
 def test_the_net_hears_what_the_capture_wrote_of_a_pose(head, tmp_path, monkeypatch):
@@ -102,7 +106,7 @@ def test_a_take_is_rendered_with_its_net(setting, tmp_path, head):
         return next(iter(frames)).rgba
 
     # The same fields as in training: a take's valence and arousal reach no net.
-    drive = Player(tmp_path / "net.safetensors", avatar, head).drive(take, widest, head.template)
+    drive = Player(tmp_path / "net.safetensors", avatar, head).drive(of_take(take, widest), head.template)
     assert drive.mouth.any() and not drive.va.any() and not drive.speech.any()
     plain, dressed = picture(), picture(appearance=str(tmp_path / "net.safetensors"))
     assert np.isfinite(dressed).all() and np.abs(plain - dressed).max() > 0.01
