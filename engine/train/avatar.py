@@ -85,7 +85,7 @@ class Training:
             first = start(capture.head, recipe.count, recipe.seed, recipe.dynamic, recipe.loose)
             first = coloured_from(first, capture, recipe.shrink, report)
         else:
-            first = channels.widened(begin, capture.head) if recipe.dynamic else begin
+            first = channels.widened(begin, capture.head) if recipe.dynamic else replace(begin, channels=())
         self.model = Model(first, capture.head, recipe.degree)
         self.moments = {name: np.zeros((2, a.size), np.float32) for name, a in self.model.values.items()}
         self.at, self.since, self.best_score = 0, 0, -np.inf
