@@ -1,7 +1,7 @@
 """`emotalkinggaussian`: EmoTalkingGaussian's branches for mouth, face and emotion (nets/face_branches.py) as a motion
 system.
 
-Obeys valence-arousal, labels and their intensity: a label stands for its place on the pad (`LABEL_AFFECT`) and for its
+Obeys valence-arousal, labels and their intensity: a label stands for its place on the pad (core/affect.py) and for its
 upper-face action units, which take the place of OpenFace's of the driving frames. Single sliders and words are applied
 after it. The branches are read at points of the default head; the shared basis makes a mesh of it.
 """
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.names import AU_INDEX, EMOTIONS
+from engine.core.affect import affect_of
+from engine.core.names import AU_INDEX
 from engine.motion.after import obeyed
 from engine.motion.nets.codes import asked
 from engine.motion.nets.inputs import ROWS_HZ, label_input, wide_rows
@@ -22,23 +23,6 @@ NAME = "emotalkinggaussian"
 # Upper-face units as OpenFace counts them for the paper; both sides of each, in 36 codes.
 UPPER = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU45")
 UPPER_CODES = tuple(2 * AU_INDEX[name] + side for name in UPPER for side in (0, 1))
-# Valence and arousal of the labels at full strength, placed by us so that no two lie on one ray from the middle (a
-# label's strength is its distance from there). The paper's own places (S6) serve a figure of its own: they call
-# pleasant and calm "contempt", which on the animator's pad is relaxed and pleased.
-LABEL_AFFECT: dict[str, tuple[float, float]] = {
-    "neutral": (0.0, 0.0), "happy": (0.80, 0.35), "surprised": (0.20, 0.85), "fear": (-0.35, 0.80),
-    "angry": (-0.65, 0.65), "suspicious": (-0.50, 0.28), "disgusted": (-0.75, 0.25), "contempt": (-0.45, 0.05),
-    "upset": (-0.75, -0.10), "moody": (-0.55, -0.25), "sad": (-0.70, -0.50), "ill": (-0.45, -0.65),
-    "drunk": (0.35, -0.45), "pleased": (0.65, -0.15),
-}  # fmt: skip
-_PLACES = np.array([LABEL_AFFECT[name] for name in EMOTIONS], np.float32)
-
-
-def affect_of(shares: np.ndarray, va: np.ndarray) -> np.ndarray:
-    """Valence and arousal that the emotion branch hears: what is keyed on the pad and the places of the labels, within
-    the circle. shares [.., 14] (label_input), va [.., 2] -> [.., 2] float32."""
-    both = shares.astype(np.float32) @ _PLACES + va.astype(np.float32)
-    return both / np.maximum(np.linalg.norm(both, axis=-1, keepdims=True), 1.0)
 
 
 class EmoTalkingGaussian(NetSystem):

@@ -26,7 +26,7 @@ SENTENCES = (
     "Would you miss you if you met your own reflection?",  # assimilation before you
     "Me and my mum put a pipe by the baby's bed, but papa moved it.",  # lips together
     "Very few people have ever found five leaves of clover.",  # lip on teeth
-    "Who knew you used two blue spoons to move the moon through the room?",  # rounding
+    "Which choice would two blue shoes and a purple spoon move you to?",  # rounding
 )
 SPEAKERS = 6
 

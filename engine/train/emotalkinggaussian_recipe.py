@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from engine.controls.emotions import affect_au
+from engine.core.affect import affect_of
 from engine.core.anatomy import Head
 from engine.core.progress import SILENT, Reporter
-from engine.motion.emotalkinggaussian import NAME, UPPER_CODES, EmoTalkingGaussian, affect_of
+from engine.motion.emotalkinggaussian import NAME, UPPER_CODES, EmoTalkingGaussian
 from engine.motion.nets.basis import Basis, region_metric
 from engine.motion.nets.codes import CODES, heard_channels
 from engine.motion.nets.face_branches import EDGE, FaceBranches, of_config
@@ -288,7 +289,8 @@ def recipe(
     (sync, judge), listening = sync_nets(data, made.head, made.basis, plan, report)
     tutor = Tutor(net, loss, made.basis, data, held, sync, judge, float(config["sync"]))
     log, plans = fit_branches(tutor, plan, report)
-    curves = ("loss", "held_lips_mm", "held_upper_mm", "residual_mm", "sync_c")
+    wanted = ("loss", "held_lips_mm", "held_upper_mm", "residual_mm", "sync_c")
+    curves = tuple(name for name in wanted if any(name in row for row in log))
     return finish(
         out, net, own, made.basis, log, system=NAME, supports=EmoTalkingGaussian.supports, head=made.head,
         native_fps=EmoTalkingGaussian.native_fps, ablate=ablate, curves=curves, plans=(*plans, *listening),
