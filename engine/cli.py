@@ -21,6 +21,8 @@ from engine.cli_train import train
 from engine.console import Json, parse_size, reporting, show
 from engine.core.errors import BadInput, Cancelled, SoliloquyError
 
+Net = Annotated[Path | None, typer.Option("--appearance", help="Net of 'avatar appearance' for this avatar.")]
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 for _name, _sub in (APPS | {"studio": studio_app}).items():
     app.add_typer(_sub, name=_name)
@@ -165,7 +167,7 @@ def render(
     backend: Annotated[str, typer.Option(help="auto, cpu, gsplat or reference.")] = "auto",
     seconds: Annotated[float | None, typer.Option(min=0.1, help="One turn of the turntable.")] = None,
     passes: Annotated[str, typer.Option(help="rgba, depth, normal (a folder gets one file a pass).")] = "rgba",
-    appearance: Annotated[Path | None, typer.Option(help="Net of 'avatar appearance' for this avatar.")] = None,
+    appearance: Net = None,
     as_json: Json = False,
 ) -> None:
     """Render the Gaussian avatar of a take: a film with its voice, or pictures."""
@@ -187,13 +189,15 @@ def sheet(
     out: Annotated[Path, typer.Option(help="A .png file.")],
     avatar: Annotated[str, typer.Option(help="Avatar: a name or a file.")] = "default",
     moments: Annotated[int, typer.Option(min=1, max=24)] = 6,
+    appearance: Net = None,
     as_json: Json = False,
 ) -> None:
     """A contact sheet of a take: front, three-quarter and profile at several moments."""
     from engine.serve.jobs import sheet as job
 
     with reporting(as_json) as report:
-        result = job({"take": str(take), "out": str(out), "avatar": avatar, "moments": moments}, report)
+        result = job({"take": str(take), "out": str(out), "avatar": avatar, "moments": moments,
+                      "appearance": str(appearance) if appearance else None}, report)  # fmt: skip
     show(result, as_json, result["path"])
 
 
@@ -204,12 +208,13 @@ def export(
     head: Annotated[str, typer.Option(help="Head: a name or a head.npz.")] = "default",
     frame: Annotated[int, typer.Option(help="One frame of an .obj, .ply or .spz (0 = first); -1 = all of them.")] = -1,
     avatar: Annotated[str, typer.Option(help="Avatar of a .ply or .spz: a name or a file.")] = "default",
+    appearance: Net = None,
 ) -> None:
     """Write a take for other programs. Alembic, USD and glTF come from Blender (blender_addon/batch.py)."""
     from engine.serve.export import export_take
 
     with reporting() as report:
-        written = export_take(take, out, head, frame, report, avatar)
+        written = export_take(take, out, head, frame, report, avatar, appearance)
     print(written)
 
 

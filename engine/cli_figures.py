@@ -109,7 +109,13 @@ def bench_render(
         steps = [f"{c['size']} {c['gaussians']} x{c['threads']}: {c['step_ms']} ms" for c in result["cases"]]
         show(result, as_json, "\n".join(steps))
         return
-    lines = [f"{c['size']} {c['gaussians']} {c['backend']} x{c['threads']}: {c['ms']} ms" for c in result["cases"]]
+    lines = [
+        f"{c['scene']} {c['size']} {c['gaussians']} {c['backend']} x{c['threads']}"
+        + (f" with {c['appearance']}" if c["appearance"] else "")
+        + f": {c['ms']} ms, {c['fps']} frames/s"
+        + (f", {c['over_static']} x the static one" if c["appearance"] else "")
+        for c in result["cases"]
+    ]
     show(result, as_json, "\n".join(lines))
 
 

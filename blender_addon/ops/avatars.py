@@ -1,4 +1,4 @@
-"""Avatars from other programs, and the head's avatar as a point cloud of splats."""
+"""Avatars from other programs, the appearance net of an avatar, and an avatar as a point cloud of splats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import bpy
 from ..convert.arrays import open_arrays
 from ..link import shared
 from ..link.jobs import Task, call
-from ..scene import SceneProblem, find, hair, splats
+from ..scene import SceneProblem, appearance, find, hair, splats
 from .answers import discard
 from .exporting import take_range
 from .head import add_head
@@ -72,7 +72,7 @@ class SOLILOQUY_OT_splat_points(EngineOperator, bpy.types.Operator):
     def task(self, context: bpy.types.Context) -> Task[str]:
         scene, mesh = context.scene, _own_head(context)
         control = find.need_control(context)
-        request = {"head": str(mesh["soliloquy_head_name"]), "avatar": hair.avatar_of(mesh, rendering=True)}
+        request = {**_avatar_of(mesh), "appearance": appearance.path_of(mesh)}
         path = Path(bpy.path.abspath(str(control.get("take", ""))))
         if control.get("take") and path.is_file():
             first, last = take_range(context, control)
@@ -88,6 +88,64 @@ class SOLILOQUY_OT_splat_points(EngineOperator, bpy.types.Operator):
         ob.matrix_world = (rig or mesh).matrix_world.copy()
         discard(answer["arrays"], shared.engine().session)
         return f"Added {ob.name}: {answer['count']} points, colours in {answer['blend_space']}"
+
+
+class SOLILOQUY_OT_choose_appearance(EngineOperator, bpy.types.Operator):
+    """Choose a trained appearance net (avatar appearance) for the head's avatar: its Gaussians change with the face"""
+
+    bl_idname = "soliloquy.choose_appearance"
+    bl_label = "Choose Appearance"
+    bl_options = {"REGISTER", "UNDO"}
+    title = "Choose appearance"
+
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH")
+    filter_glob: bpy.props.StringProperty(default="*.safetensors", options={"HIDDEN"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return unavailable(why_not(_own_head, context), cls)
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if not self.filepath:
+            context.window_manager.fileselect_add(self)
+            return {"RUNNING_MODAL"}
+        return super().invoke(context, event)
+
+    def task(self, context: bpy.types.Context) -> Task[str]:
+        mesh, path = _own_head(context), Path(bpy.path.abspath(self.filepath))
+        if not path.is_file():
+            raise SceneProblem(f"{path} is not there: choose a net written by 'avatar appearance' (.safetensors)")
+        request = {**_avatar_of(mesh), "appearance": str(path)}
+        found = yield from call(shared.engine(), "avatar", request, lambda s: self.report({"WARNING"}, s))
+        if not find.alive(mesh):
+            raise SceneProblem("The head is gone: choose the appearance again")
+        appearance.choose(mesh, str(path))
+        return f"{mesh.name} wears the net '{found['appearance']}' of {path.name}"
+
+
+class SOLILOQUY_OT_clear_appearance(bpy.types.Operator):
+    """Draw the head's avatar without an appearance net"""
+
+    bl_idname = "soliloquy.clear_appearance"
+    bl_label = "No Appearance Net"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return unavailable(why_not(_own_head, context), cls)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            appearance.choose(_own_head(context), "")
+        except SceneProblem as problem:
+            self.report({"ERROR"}, str(problem))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+def _avatar_of(mesh: bpy.types.Object) -> dict[str, str]:
+    """A request's head and avatar."""
+    return {"head": str(mesh["soliloquy_head_name"]), "avatar": hair.avatar_of(mesh, rendering=True)}
 
 
 def _free_name(source: Path) -> Path:
@@ -109,4 +167,7 @@ def _own_head(context: bpy.types.Context) -> bpy.types.Object:
     return mesh
 
 
-CLASSES = (SOLILOQUY_OT_import_avatar, SOLILOQUY_OT_splat_points)
+CLASSES = (
+    SOLILOQUY_OT_import_avatar, SOLILOQUY_OT_splat_points, SOLILOQUY_OT_choose_appearance,
+    SOLILOQUY_OT_clear_appearance,
+)  # fmt: skip

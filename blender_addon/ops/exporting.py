@@ -9,7 +9,7 @@ import bpy
 
 from ..link import shared
 from ..link.jobs import Task, call
-from ..scene import SceneProblem, find, hair, nla, turntable, voice
+from ..scene import SceneProblem, appearance, find, hair, nla, turntable, voice
 from .performance import need_take
 from .tasks import EngineOperator, unavailable, why_not
 
@@ -123,7 +123,9 @@ class _PictureOperator(EngineOperator):
         path = output_path(context, self.filepath, f"{bpy.path.clean_name(mesh.name)}_{self.file_name}")
         return {
             "take": take_path(control),
+            "head": str(mesh.get("soliloquy_head_name", "default")),
             "avatar": hair.avatar_of(mesh, rendering=True),
+            "appearance": appearance.path_of(mesh),
             "out": str(path),
         }
 

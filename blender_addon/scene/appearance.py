@@ -31,6 +31,11 @@ def choose(mesh: bpy.types.Object, path: str) -> None:
     mesh.update_tag()  # viewports look again
 
 
+def label_of(mesh: bpy.types.Object) -> str:
+    """What the panel calls it: the file's name, or "none"."""
+    return Path(str(mesh.get(PROPERTY, "")).removeprefix("//").replace("\\", "/")).name or "none"
+
+
 def stored(path: Path) -> str:
     """Relative to the .blend where Blender can say so, else absolute."""
     if bpy.data.filepath:

@@ -8,7 +8,7 @@ import bpy
 
 from ..convert.names import AU_NAMES, AUS, DIALS, EMOTIONS, LAYERS, SIDES
 from ..ops.tasks import board
-from ..scene import find, hair, prompts, voice, wrinkles
+from ..scene import appearance, find, hair, prompts, voice, wrinkles
 from . import status
 
 LAYER_TITLES = ("Blink", "Eyes", "Head", "Holds", "Nods", "Brows", "Swell")
@@ -82,8 +82,19 @@ class SOLILOQUY_PT_head(_Panel, bpy.types.Panel):
                 row = column.row(align=True)
                 row.prop(mesh, f'["{wrinkles.ON}"]', text="Wrinkles", toggle=True)
                 row.prop(mesh, f'["{wrinkles.STRENGTH}"]', text="", slider=True)
+            if mesh is not None and find.HEAD_MARK in mesh:
+                self._appearance(column, mesh)
         column.operator("soliloquy.add_head", icon="ADD")
         column.operator("soliloquy.use_character", icon="USER")
+
+    def _appearance(self, layout: bpy.types.UILayout, mesh: bpy.types.Object) -> None:
+        """The net of the avatar: none, or a file."""
+        split = layout.split(factor=0.4, align=True)
+        split.label(text="Appearance")
+        row = split.row(align=True)
+        row.operator("soliloquy.choose_appearance", text=appearance.label_of(mesh), icon="FILE_FOLDER")
+        if mesh.get(appearance.PROPERTY):
+            row.operator("soliloquy.clear_appearance", text="", icon="X")
 
 
 class SOLILOQUY_PT_voice(_Section, bpy.types.Panel):

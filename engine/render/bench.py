@@ -10,7 +10,7 @@ import numpy as np
 from engine.avatar.layout import as_planes
 from engine.core.progress import SILENT, Reporter
 from engine.core.splats import Camera, Gaussians
-from engine.render import cuda, rasterise
+from engine.render import bench_avatar, cuda, rasterise
 from engine.render.cpu import CpuRaster
 from engine.render.threads import available_threads
 
@@ -168,8 +168,10 @@ def _avatar() -> tuple[Gaussians, Camera]:
 
 def run(report: Reporter = SILENT, quick: bool = False) -> dict[str, Any]:
     """{"cases": [{"scene", "size", "gaussians", "sh", "appearance", "backend", "threads", "ms", "fps",
-    "reference_ms"}], "isa"}: least milliseconds per frame; reference_ms (plain torch, one thread, float32) is measured
-    in the same run where the size is 512 x 512, else null. quick: the 512 x 512 cases of the cpu backend only."""
+    "reference_ms", "over_static"}], "isa"}: least milliseconds per frame; reference_ms (plain torch, one thread,
+    float32) is measured in the same run where the size is 512 x 512, else null. appearance: false, or what the default
+    avatar wears (bench_avatar.py), then over_static is its time over that of the bound static avatar in the same run.
+    quick: the 512 x 512 cases of the cpu backend only."""
     cases: list[dict[str, Any]] = []
     sizes = SIZES[:1] if quick else SIZES
     threads = sorted({1, min(2, available_threads()), available_threads()})
@@ -186,12 +188,25 @@ def run(report: Reporter = SILENT, quick: bool = False) -> dict[str, Any]:
     for t in threads:
         ms = time_cpu(gaussians, camera, t)
         cases.append(_case("default avatar", (512, 512), len(gaussians), degree, "cpu", t, ms, reference))
+    cases += _dressed(len(gaussians), degree, threads)
     if cuda.available() and not quick:
         for n in COUNTS:
             ms = _least(lambda n=n: rasterise(scenes[n], head_camera(512, 512), backend="gsplat", passes=("rgba",)))
             cases.append(_case("ellipsoid", SIZES[0], n, 3, "gsplat", 0, ms, references[n]))
     report.step("bench", len(jobs) + 1, len(jobs) + 1)
     return {"cases": cases, "isa": instruction_set()}
+
+
+def _dressed(gaussians: int, degree: int, threads: list[int]) -> list[dict[str, Any]]:
+    """The default avatar from a face's values to the picture, with and without its dynamic appearance."""
+    cases = []
+    for t in threads:
+        found = bench_avatar.time_rows(_least, t)
+        for name, ms in found.items():
+            worn = False if name == "static" else name
+            case = _case("default avatar, posed", (512, 512), gaussians, degree, "cpu", t, ms, None)
+            cases.append({**case, "appearance": worn, "over_static": round(ms / found["static"], 2)})
+    return cases
 
 
 def time_reference(gaussians: Gaussians, camera: Camera) -> float:

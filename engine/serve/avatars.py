@@ -59,7 +59,8 @@ def export_avatar(request: dict[str, Any], report: Reporter = SILENT) -> dict[st
 
 
 def splats(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]:
-    """{"avatar", "head", "take", "frame"} -> the avatar's Gaussians in space as a point cloud, in Blender's axes.
+    """{"avatar", "head", "take", "frame", "appearance"} -> the avatar's Gaussians in space as a point cloud in
+    Blender's axes.
 
     Of the take's frame (0 is its first), or of the neutral face without a take. Arrays, float32: position [n, 3],
     scale [n, 3] metres, rotation [n, 4] wxyz, base [n, 4] (the constant SH term and the opacity), sh [k, n, 3]: the
@@ -68,10 +69,10 @@ def splats(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]
     import numpy as np
 
     from engine.avatar.attach import multiply
-    from engine.avatar.bind import bind
-    from engine.avatar.channels import coloured
+    from engine.avatar.face_values import of_take
     from engine.avatar.harmonics import turned
     from engine.avatar.library import load_avatar
+    from engine.avatar.shown import player_of, shown
     from engine.core.takefile import read_take
     from engine.core.units import to_blender
     from engine.head.library import load_head
@@ -80,14 +81,14 @@ def splats(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]
 
     head = load_head(request.get("head", "default"))
     avatar = load_avatar(request.get("avatar", "default"), head)
-    points, weights = head.template, None
+    points, face = head.template, None
     if request.get("take"):
         take = read_take(request["take"])
         check_topology(take, head)
         row = whole(request, "frame", 0, 0, len(take) - 1)
         points = take_vertices(take, head, np.array([row]))[0]
-        weights = np.concatenate([take.arkit, take.extra], 1)[row]
-    g = coloured(avatar, bind(avatar, head.triangles, points), weights)
+        face = of_take(take, row)
+    g = shown(avatar, head, points, face, player_of(request.get("appearance"), avatar, head))
     turn = to_blender(np.eye(3)).T
     quarter = np.array([[np.sqrt(0.5), np.sqrt(0.5), 0, 0]])  # the same turn: +90 degrees about x
     sh = turned(np.asarray(g.sh), turn)

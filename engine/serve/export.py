@@ -23,13 +23,14 @@ SPLATS = (".ply", ".spz")
 
 def export_take(
     take_path: str | Path, out: str | Path, head_name: str = "default", frame: int = -1, report: Reporter = SILENT,
-    avatar_name: str = "default",
+    avatar_name: str = "default", appearance: str | Path | None = None,
 ) -> str:  # fmt: skip
     """Write a take as `out`'s suffix says; returns what was written. Raises BadInput for an unknown suffix.
 
     .csv: one row a frame, time and weights. .pc2: Blender axes, metres. .obj: a folder-less sequence name_0001.obj …
     (or one frame). .ply, .spz: the avatar's Gaussians at `frame`, or of every frame as name_0001.ply …, which splat
-    viewers play. .npz: flame_param.npz as VHAP and GaussianAvatars read it, from a take on an imported FLAME head.
+    viewers play, with its colour channels and what the net in the file `appearance` changes. .npz: flame_param.npz as
+    VHAP and GaussianAvatars read it, from a take on an imported FLAME head.
     """
     from engine.head.library import load_head
 
@@ -42,7 +43,9 @@ def export_take(
     head = load_head(head_name)
     check_topology(take, head)
     if target.suffix in SPLATS:
-        return _splats(take, head, target, frame, report, avatar_name)
+        return _splats(take, head, target, frame, report, avatar_name, appearance)
+    if appearance:
+        raise BadInput(f"an appearance net changes Gaussians: it goes into {' and '.join(SPLATS)} files alone")
     return writers[target.suffix](take, head, target, frame, report)
 
 
@@ -89,21 +92,23 @@ def _npz(take: Take, head: Head, out: Path, frame: int, report: Reporter) -> str
     return f"{out}: {len(take)} frames of FLAME {take.flame.version} (up to {error:.2f} mm from the take)"
 
 
-def _splats(take: Take, head: Head, out: Path, frame: int, report: Reporter, avatar_name: str) -> str:
-    from engine.avatar.bind import bind
-    from engine.avatar.channels import coloured
+def _splats(
+    take: Take, head: Head, out: Path, frame: int, report: Reporter, avatar_name: str, appearance: str | Path | None
+) -> str:  # fmt: skip
+    from engine.avatar.face_values import of_take
     from engine.avatar.files import write_ply
     from engine.avatar.library import load_avatar
+    from engine.avatar.shown import player_of, shown
     from engine.avatar.spz import write_spz
 
     avatar = load_avatar(avatar_name, head)
+    player = player_of(appearance, avatar, head)
     rows = np.arange(len(take)) if frame < 0 else np.array([frame])
-    weights = np.concatenate([take.arkit, take.extra], 1)
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         for row, points in zip(block, take_vertices(take, head, block), strict=True):
             report.step("frames", int(row), len(take))
-            gaussians = coloured(avatar, bind(avatar, head.triangles, points), weights[row])
+            gaussians = shown(avatar, head, points, of_take(take, int(row)), player)
             target = out if frame >= 0 else out.with_name(f"{out.stem}_{row + 1:04d}{out.suffix}")
             if out.suffix == ".spz":
                 write_spz(target, gaussians)

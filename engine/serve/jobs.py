@@ -184,16 +184,23 @@ def sheet(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
 
 
 def avatar(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """{"avatar", "head"} -> what the avatar is: Gaussians, head, layers, blend space, view range, size in bytes."""
+    """{"avatar", "head", "appearance"?} -> what the avatar is: Gaussians, head, layers, blend space, view range, size
+    in bytes, channels; the name of the appearance net in a file, if that fits it. Raises BadFile where not."""
     from engine.avatar.library import load_avatar
     from engine.head.library import load_head
 
-    it = load_avatar(request.get("avatar", "default"), load_head(request.get("head", "default")))
+    head = load_head(request.get("head", "default"))
+    it = load_avatar(request.get("avatar", "default"), head)
+    net = None
+    if request.get("appearance"):
+        from engine.avatar.appearance.play import Player
+
+        net = Player(str(request["appearance"]), it, head).name
     size = sum(a.nbytes for a in (it.triangle, it.local_means, it.local_quats, it.log_scales, it.opacity, it.sh))
     return {
         "gaussians": len(it), "head": it.head, "topology_sha256": it.topology_sha256, "layers": list(it.layers),
         "blend_space": it.blend_space, "view_range": list(it.view_range), "licence": it.licence, "bytes": size,
-        "psnr": it.meta.get("psnr"), "ssim": it.meta.get("ssim"),
+        "psnr": it.meta.get("psnr"), "ssim": it.meta.get("ssim"), "channels": len(it.channels), "appearance": net,
     }  # fmt: skip
 
 
@@ -212,7 +219,7 @@ def avatar_export(request: Request, reporter: Reporter = SILENT) -> dict[str, An
 
 
 def splats(request: Request, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """{"avatar", "head", "take", "frame"} -> the avatar's Gaussians as a point cloud's arrays, in Blender's axes."""
+    """{"avatar", "head", "take", "frame", "appearance"} -> the avatar's Gaussians as a point cloud's arrays."""
     from engine.serve.avatars import splats as found
 
     return found(request, reporter)

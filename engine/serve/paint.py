@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.avatar.bind import bind
-from engine.avatar.channels import COUNT, coloured
+from engine.avatar.channels import COUNT
 from engine.avatar.face_values import FaceValues
 from engine.avatar.library import load_avatar
-from engine.core.anatomy import Head
+from engine.avatar.shown import player_of, shown
 from engine.core.errors import BadInput
 from engine.core.splats import FAR_DEPTH, Avatar, Camera, Frame, Gaussians
 from engine.core.units import TO_BLENDER, from_blender, to_blender
@@ -45,7 +44,7 @@ class HeadPainter:
             raise BadInput("avatars that blend in sRGB and in linear light cannot stand in one picture")
         self._space = spaces.pop()
         self._players = [
-            _player(spec.get("appearance", ""), avatar, head)
+            player_of(spec.get("appearance", ""), avatar, head)
             for avatar, head, spec in zip(self._avatars, self._heads, specs, strict=True)
         ]
         self.notes = _untold(specs, self._avatars, self._players)
@@ -66,14 +65,11 @@ class HeadPainter:
             if not np.isfinite(world).all():
                 raise BadInput("the mesh has coordinates that are not finite")
             face, avatar, player = told[i], self._avatars[i], self._players[i]
-            if face is not None and player is not None:
-                # In object space: what an object's own scale does is no motion of the face.
-                avatar = player.showing(face, np.ascontiguousarray(from_blender(local)))
-            bound = bind(avatar, head.triangles, np.ascontiguousarray(from_blender(world)))
+            # Nets see object space: what an object's own scale does is no motion of the face.
+            points, place = (np.ascontiguousarray(from_blender(a)) for a in (local, world))
+            parts.append(shown(avatar, head, points, face, player, place))
             if face is not None:
-                bound = coloured(avatar, bound, face.weights)
                 self._note_colourless(i, face)
-            parts.append(bound)
         self._posed = parts[0] if len(parts) == 1 else _joined(parts)
 
     def _note_colourless(self, i: int, face: FaceValues) -> None:
@@ -119,14 +115,6 @@ def _joined(parts: Sequence[Gaussians]) -> Gaussians:
     sh = [np.pad(p.sh, ((0, 0), (0, bands - p.sh.shape[1]), (0, 0))) for p in parts]
     joined = {k: np.concatenate([getattr(p, k) for p in parts]) for k in ("means", "quats", "scales", "opacity")}
     return Gaussians(sh=np.concatenate(sh), **joined)
-
-
-def _player(path: str, avatar: Avatar, head: Head) -> Player | None:
-    if not path:
-        return None
-    from engine.avatar.appearance.play import Player  # torch
-
-    return Player(path, avatar, head)
 
 
 def _untold(specs: Sequence[dict[str, Any]], avatars: Sequence[Avatar], players: Sequence[Player | None]) -> list[str]:

@@ -76,31 +76,20 @@ def frames_of(
     """Rendered frames of the take's `rows` [n] through `cameras` [n], in order; bounded memory at any length.
 
     appearance: file of a net that was trained for the avatar."""
-    from engine.avatar.bind import bind
-    from engine.avatar.channels import coloured
+    from engine.avatar.face_values import of_take
+    from engine.avatar.shown import player_of, shown
     from engine.render import rasterise
 
-    weights = np.concatenate([take.arkit, take.extra], 1) if avatar.channels else None
-    player = _player(appearance, avatar, head)
+    player = player_of(appearance, avatar, head)
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         for i, points in enumerate(take_vertices(take, head, block)):
             report.step("render", start + i, len(rows))
-            now = avatar if player is None else player.at(take, int(block[i]), points)
-            gaussians = bind(now, head.triangles, points)
-            gaussians = coloured(avatar, gaussians, None if weights is None else weights[block[i]])
+            gaussians = shown(avatar, head, points, of_take(take, int(block[i])), player)
             yield rasterise(
                 gaussians, cameras[start + i], blend_space=avatar.blend_space, backend=backend, passes=passes
             )
     report.step("render", len(rows), len(rows))
-
-
-def _player(path: str | None, avatar: Avatar, head: Head) -> Any:
-    if not path:
-        return None
-    from engine.avatar.appearance.play import Player
-
-    return Player(path, avatar, head)
 
 
 def render_take(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]:
@@ -162,7 +151,7 @@ def telling_moments(take: Take, count: int) -> np.ndarray:
 
 
 def render_sheet(request: dict[str, Any], report: Reporter = SILENT) -> dict[str, Any]:
-    """{"take", "out", "avatar", "moments", "size"} -> {"path"}: rows front, three-quarter, profile."""
+    """{"take", "out", "avatar", "moments", "size", "appearance"} -> {"path"}: rows front, three-quarter, profile."""
     from engine.render.cameras import orbit
     from engine.render.sheet import write_sheet
 
@@ -178,7 +167,9 @@ def render_sheet(request: dict[str, Any], report: Reporter = SILENT) -> dict[str
     pictures = []
     for name, azimuth in views.items():
         camera = orbit(portrait(head), width, height, azimuth_deg=azimuth)
-        frames = frames_of(take, head, avatar, [camera] * len(rows), rows, report=report)
+        frames = frames_of(
+            take, head, avatar, [camera] * len(rows), rows, report=report, appearance=request.get("appearance")
+        )
         labels = [f"{name}  {t:.2f} s  {dominant(take, row)}" for t, row in zip(seconds, rows, strict=True)]
         pictures.append([(over(frame, BACKGROUND), label) for frame, label in zip(frames, labels, strict=True)])
     write_sheet(request.get("out") or "", pictures)

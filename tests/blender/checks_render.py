@@ -48,7 +48,8 @@ def scene_with_head(avatar="default", size=(320, 240)):
     scene = stage.fresh()
     if not _head:
         answer = drive_blocking(call(engine(), "head", {"head": "default"}))
-        arrays = open_arrays(answer["arrays"], engine().session, {**scene_head.arrays_of(answer), "lip_pairs": ("p", 2)})
+        wanted = {**scene_head.arrays_of(answer), "lip_pairs": ("p", 2)}
+        arrays = open_arrays(answer["arrays"], engine().session, wanted)
         _head.update(answer=answer, arrays={name: np.array(a) for name, a in arrays.items()})
     ob, _ = scene_head.build(_head["answer"], _head["arrays"], scene.collection)
     ob["soliloquy_avatar"] = avatar

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from engine.avatar.appearance import NETS
 from engine.render import bench
 from engine.render.threads import available_threads
 
@@ -35,13 +36,18 @@ def test_bench_reports_what_the_design_says(monkeypatch):
     monkeypatch.setattr(bench, "REPEATS", 5)
     result = bench.run(quick=True)
     assert all(case.keys() >= KEYS for case in result["cases"])
-    assert {case["scene"] for case in result["cases"]} == {"ellipsoid", "default avatar"}
+    assert {case["scene"] for case in result["cases"]} == {"ellipsoid", "default avatar", "default avatar, posed"}
+    worn = {case["appearance"]: case for case in result["cases"] if "over_static" in case and case["threads"] == 1}
+    assert set(worn) == {False, "channels", *(f"channels and {name}" for name in NETS)}
+    # 30 frames a second are 33 ms, of which the static avatar takes 8 to 10 on an idle core: it may cost three times
+    # that. Measured: 1.2 to 1.7 times. Ratios of one run, because other work slows all of them.
+    assert worn[False]["over_static"] == 1 and max(case["over_static"] for case in worn.values()) < 3
     assert {case["threads"] for case in result["cases"]} >= {1, min(2, available_threads())}
     for case in result["cases"]:
         rounding = 0.051 + 1000 * 0.005 / case["ms"] ** 2  # fps is printed to 0.1, ms to 0.01
         assert case["size"] == [512, 512] and abs(case["fps"] - 1000 / case["ms"]) < rounding
         # 275 times faster than plain torch was measured on a quiet machine; busy ones disturb both.
-        assert case["reference_ms"] / case["ms"] > 30
+        assert case["scene"] == "default avatar, posed" or case["reference_ms"] / case["ms"] > 30
     assert result["isa"] != "unknown"
 
 

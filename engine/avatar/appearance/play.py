@@ -6,9 +6,9 @@ import os
 
 import numpy as np
 
-from engine.avatar.appearance.anchors import anchors_of, rest_of
+from engine.avatar.appearance.anchors import Anchors, anchors_of, rest_of
 from engine.avatar.appearance.apply import changed
-from engine.avatar.appearance.base import Drive
+from engine.avatar.appearance.base import Appearance, Drive
 from engine.avatar.appearance.drive import drive_of, untold
 from engine.avatar.appearance.files import read_appearance
 from engine.avatar.channels import COUNT
@@ -33,6 +33,13 @@ class Player:
             raise BadFile(
                 path, f"has the branch '{branch}', driven by '{field}', which captures lack; train it without"
             )
+
+    @classmethod
+    def of(cls, avatar: Avatar, head: Head, anchors: Anchors, name: str, net: Appearance) -> Player:
+        """A player of a net that is in memory, evaluated at these anchors of the avatar."""
+        made = cls.__new__(cls)
+        made.avatar, made.head, made.anchors, made.name, made.net, made.about = avatar, head, anchors, name, net, {}
+        return made
 
     def drive(self, face: FaceValues, vertices: Array) -> Drive:
         """What the net is told of a moment: the fields that training tells it of a capture's pose (drive.TOLD); zeros
