@@ -22,7 +22,7 @@ from engine.motion import emotalkinggaussian as system
 from engine.motion.emotalkinggaussian import EmoTalkingGaussian
 from engine.motion.nets import file
 from engine.motion.nets.basis import left_out_mm, region_metric
-from engine.motion.nets.face_branches import EDGE, FaceBranches, of_config, sites_of
+from engine.motion.nets.face_branches import EDGE, FaceBranches, of_config, parts_of, sites_of
 from engine.motion.nets.triplane import TriPlaneHash
 from engine.motion.perform import perform, run_system
 from engine.studio.speech_corpus import espeak
@@ -177,8 +177,9 @@ def test_each_branch_hears_what_the_paper_gives_it(head, basis):
     assert not torch.equal(made.emotion, other_affect.emotion)
     assert not torch.equal(made.mouth, other_voice.mouth) and not torch.equal(made.face, other_voice.face)
     assert not torch.allclose(made.emotion, other_voice.emotion, atol=1e-7), "read where the face is by then"
-    still = net.emotion(torch.zeros_like(made.face[0]), affect[0][:, None])
-    moved = net.emotion(made.face[0], affect[0][:, None])
+    places = net.points[: net.count]
+    still = net.emotion(torch.zeros_like(made.face[0]), affect[0][:, None], places)
+    moved = net.emotion(made.face[0], affect[0][:, None], places)
     assert not torch.allclose(still, moved, atol=1e-7)
     combined = small(head, basis, combined=True).eval()
     with torch.no_grad():
@@ -186,6 +187,21 @@ def test_each_branch_hears_what_the_paper_gives_it(head, basis):
     assert not torch.equal(one.face, two.face) and not one.emotion.any() and "emotion" not in combined.nets
     without = net(speech, units, affect, emotion=False)
     assert not without.emotion.any() and torch.equal(without.face, made.face)
+
+
+def test_a_part_of_the_points_shows_the_same_face(head, basis, sites):
+    """Fewer points in a step: the same displacement there, and of real faces the same coefficients."""
+    net = FaceBranches(sites).eval()
+    speech, units, affect = given()
+    for part in parts_of(sites, 80, 2):
+        with torch.no_grad():
+            whole, some = net(speech, units, affect), net(speech, units, affect, part=part)
+        assert torch.allclose(whole.displacement[:, :, part.every], some.displacement, atol=1e-5)
+        weights = np.random.default_rng(0).random((20, 59)).astype(np.float32) * 0.5
+        wanted = torch.from_numpy(basis.coefficients(weights))
+        found = net.coefficients(net.displacement_of(wanted)[:, part.every], part.project)
+        missed = (found - wanted).numpy() @ region_metric(head, basis, "lips")
+        assert np.sqrt(np.square(missed).sum(1)).max() < 0.01
 
 
 def test_attention_weighs_a_condition_by_place(head, basis):
@@ -231,8 +247,8 @@ def test_feelings_are_the_papers_twelve_places():
     assert codes.shape == (60, 12, 36) and np.linalg.norm(affect, axis=2).max() < 0.801
     assert np.allclose(codes[7], affect_au(affect[7]).reshape(12, 36), atol=1e-6)
     level = np.linalg.norm(affect, axis=2)
-    kinds = {"held": (np.ptp(level, axis=1) == 0), "rises": level[:, -1] > level[:, 0], "goes": level[:, -1] < level[:, 0]}
-    assert all(kind.any() for kind in kinds.values())
+    held, rises, goes = np.ptp(level, axis=1) == 0, level[:, -1] > level[:, 0], level[:, -1] < level[:, 0]
+    assert held.any() and rises.any() and goes.any()
     assert level.max(1).min() > 0.45, "no window is without its feeling"
 
 
@@ -264,7 +280,9 @@ def test_a_batch_holds_performances_then_curated_speech(pool, basis, extra):
     assert len(recipe.batch_of(data, basis, np.random.default_rng(0), extra=0).speech) == recipe.BATCH
     upper = [AU_INDEX[name] for name in system.UPPER]
     left = data.codes.reshape(-1, 18, 2)[:, upper, 0].astype(np.float32)
-    assert (np.abs(left - plain.units[0, 0, ::2].numpy()).max(1) < 1e-6).any(), "upper-face codes of a row, side by side"
+    assert (np.abs(left - plain.units[0, 0, ::2].numpy()).max(1) < 1e-6).any(), (
+        "upper-face codes of a row, side by side"
+    )
 
 
 # --- sync nets
@@ -387,11 +405,11 @@ def test_stages_train_their_branch_alone(fitted):
 def test_training_learns(fitted):
     tutor, log, _ = fitted
     steps = [row["step"] for row in log]
-    assert steps == sorted(set(steps)) and [row["stage"] for row in log][0] == "mouth" and log[-1]["stage"] == "last"
+    assert steps == sorted(set(steps)) and log[0]["stage"] == "mouth" and log[-1]["stage"] == "last"
     stage = {name: [row for row in log if row["stage"] == name] for name in ("mouth", "face", "emotion", "last")}
     assert stage["mouth"][-1]["loss"] < stage["mouth"][0]["loss"]
     assert stage["face"][-1]["held_lips_mm"] < 0.8 * stage["face"][0]["held_lips_mm"]
-    assert log[-1]["residual_mm"] >= 0 and "sync_c" in log[-1] or log[-1]["stage"] == "last"
+    assert (log[-1]["residual_mm"] >= 0 and "sync_c" in log[-1]) or log[-1]["stage"] == "last"
     assert set(tutor.floor()) <= {"error", "confidence", "offset"}
 
 
@@ -489,7 +507,10 @@ def test_windows_leave_no_seam_and_any_rate_will_do(checkpoint, head, monkeypatc
     monkeypatch.setitem(base.SYSTEMS, system.NAME, lambda: EmoTalkingGaussian(checkpoint))
     takes = [perform(sound(), felt, fps=f, motion=system.NAME, head=head, speech=voice()) for f in (23.976, 23.976, 60)]
     assert np.array_equal(takes[0].arkit, takes[1].arkit) and len(takes[2]) == 240
-    assert takes[0].meta["obeyed"] == ["intensity", "labels", "va"] and takes[0].meta["applied_after"] == ["au", "prompt"]
+    assert takes[0].meta["obeyed"] == ["intensity", "labels", "va"] and takes[0].meta["applied_after"] == [
+        "au",
+        "prompt",
+    ]
 
 
 def test_sliders_are_left_to_what_comes_after(checkpoint):

@@ -36,6 +36,7 @@ _WITHIN = ("mouth_inside", "teeth_lower", "tongue")
 _MOVES_MM = 0.2  # of a point inside the mouth that is worth a place
 _LIP_WEIGHT = 3.0  # in the projection, as lips weigh in the loss (1 + 2)
 _RIDGE = 1e-5
+OUT_MM = 4.0  # unit of what a branch gives, about what lips move: it learns faster than from millimetres
 CHUNK = 48  # rows at a time when the system runs: 48 x 240 x 64 numbers stay near the processor
 
 
@@ -44,7 +45,7 @@ class Sites:
     """Where the branches are read. vertices [p]: of the default head, the face's first, then the mouth's; face: how
     many are the face's; points [p, 3] metres at rest; rows [k, p, 3]: what each component of the basis moves there, mm;
     rest [k]: coefficients of the face at rest; project [p * 3, k]: displacements from it in mm -> coefficients less
-    `rest`, by weighted least squares."""
+    `rest`, by weighted least squares with weight [p]."""
 
     vertices: np.ndarray
     face: int
@@ -52,6 +53,7 @@ class Sites:
     rows: np.ndarray
     rest: np.ndarray
     project: np.ndarray
+    weight: np.ndarray
 
 
 def sites_of(head: Head, basis: Basis, face: int = FACE, mouth: int = MOUTH) -> Sites:
@@ -68,10 +70,32 @@ def sites_of(head: Head, basis: Basis, face: int = FACE, mouth: int = MOUTH) -> 
     inner = np.flatnonzero(within & (_reach(moved) > _MOVES_MM))
     vertices = np.concatenate([skin, inner[farthest(head.template[inner].astype(np.float64), mouth)]])
     rows = moved[:, vertices]
-    project = _projection(rows, np.where(np.isin(vertices, lips), _LIP_WEIGHT, 1.0))
+    weight = np.where(np.isin(vertices, lips), _LIP_WEIGHT, 1.0)
+    project = _projection(rows, weight)
     points = head.template[vertices].astype(np.float32)
     rest = basis.coefficients(np.zeros((1, len(basis.mean)), np.float32))[0]
-    return Sites(vertices, len(skin), points, rows.astype(np.float32), rest, project)
+    return Sites(vertices, len(skin), points, rows.astype(np.float32), rest, project, weight)
+
+
+class Part(NamedTuple):
+    """Some of the face's points for a training step, with all of the mouth's: a third of the points in a step allows
+    three times the rows. face [n]: which; every [n + m]: the same among all points; project [(n + m) * 3, k]."""
+
+    face: Tensor
+    every: Tensor
+    project: Tensor
+
+
+def parts_of(sites: Sites, count: int, parts: int, seed: int = 0) -> list[Part]:
+    """`parts` draws of `count` of the face's points (all of them where there are no more)."""
+    rng, out = np.random.default_rng(seed), []
+    mouth = np.arange(sites.face, len(sites.vertices))
+    for _ in range(parts):
+        face = np.sort(rng.choice(sites.face, min(count, sites.face), replace=False))
+        every = np.concatenate([face, mouth])
+        project = _projection(sites.rows[:, every].astype(np.float64), sites.weight[every])
+        out.append(Part(*(torch.from_numpy(a) for a in (face, every, project))))
+    return out
 
 
 def _reach(moved: np.ndarray) -> np.ndarray:
@@ -118,7 +142,8 @@ class Manipulation(nn.Module):
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
         """features [p, f] or [t, p, f], condition [t, p or 1, c] -> [t, p, 3]."""
-        return self.last(torch.relu(self.between(torch.relu(self.place(features) + self.said(condition)))))
+        inner = torch.relu(self.between(torch.relu(self.place(features) + self.said(condition))))
+        return OUT_MM * self.last(inner)
 
 
 def audio_net(width: int) -> nn.Sequential:
@@ -185,15 +210,19 @@ class FaceBranches(nn.Module):
         """The last layer of each branch."""
         return nn.ModuleList([net.get_submodule("last") for net in self.nets.values()])
 
-    def forward(self, speech: Tensor, units: Tensor, affect: Tensor, emotion: bool = True) -> Made:
-        """emotion=False: the face as its branch leaves it, without the emotion branch."""
+    def forward(
+        self, speech: Tensor, units: Tensor, affect: Tensor, emotion: bool = True, part: Part | None = None
+    ) -> Made:  # fmt: skip
+        """emotion=False: the face as its branch leaves it, without the emotion branch. part: of these points alone."""
         b, t = units.shape[:2]
         told = torch.cat([units, affect], -1) if self.combined else units
         mouth = self.mouth(self._heard("mouth", speech))
-        face = self.face(self._heard("face", speech), told.flatten(0, 1)[:, None])
-        felt = self.emotion(face, affect.flatten(0, 1)[:, None]) if emotion else torch.zeros_like(face)
+        places = self.points[: self.count] if part is None else self.points[part.face]
+        face = self.face(self._heard("face", speech), told.flatten(0, 1)[:, None], places)
+        felt = self.emotion(face, affect.flatten(0, 1)[:, None], places) if emotion else torch.zeros_like(face)
         mouth, face, felt = (part.reshape(b, t, -1, 3) for part in (mouth, face, felt))
-        return Made(mouth, face, felt, self.coefficients(torch.cat([face + felt, mouth], 2)))
+        project = None if part is None else part.project
+        return Made(mouth, face, felt, self.coefficients(torch.cat([face + felt, mouth], 2), project))
 
     def _heard(self, name: str, speech: Tensor) -> Tensor:
         """a of every row. [b * t, 1, audio]."""
@@ -203,23 +232,23 @@ class FaceBranches(nn.Module):
         """Eq. 3. heard [n, 1, audio] -> [n, m, 3] mm."""
         return self.nets["mouth"](self.planes["mouth"](self.points[self.count :]), heard)
 
-    def face(self, heard: Tensor, told: Tensor) -> Tensor:
-        """Eq. 4. heard [n, 1, audio], told [n, 1, 14] -> [n, f, 3] mm."""
-        features = self.planes["face"](self.points[: self.count])
+    def face(self, heard: Tensor, told: Tensor, places: Tensor) -> Tensor:
+        """Eq. 4. heard [n, 1, audio], told [n, 1, 14], places [f, 3] metres -> [n, f, 3] mm."""
+        features = self.planes["face"](places)
         seen = [self.looks["speech"](features, heard), self.looks["units"](features, told)]
         return self.nets["face"](features, torch.cat(seen, -1))
 
-    def emotion(self, face: Tensor, affect: Tensor) -> Tensor:
-        """Eq. 5. face [n, f, 3] mm: what the face branch gave; affect [n, 1, 2] -> [n, f, 3] mm."""
+    def emotion(self, face: Tensor, affect: Tensor, places: Tensor) -> Tensor:
+        """Eq. 5. face [n, f, 3] mm: what the face branch gave at places [f, 3] m; affect [n, 1, 2]. [n, f, 3] mm."""
         if not self.with_emotion:
             return torch.zeros_like(face)
-        where = self.points[: self.count] + face / MM
+        where = places + face / MM
         features = self.planes["emotion"](where.reshape(-1, 3)).reshape(*face.shape[:2], -1)
         return self.nets["emotion"](features, self.looks["affect"](features, affect))
 
-    def coefficients(self, displacement: Tensor) -> Tensor:
-        """Displacement of all points [.., p, 3] mm -> coefficients of the shared basis [.., k]."""
-        return displacement.flatten(-2) @ self.project + self.rest
+    def coefficients(self, displacement: Tensor, project: Tensor | None = None) -> Tensor:
+        """Displacement of all points (or of a part's, by its `project`) [.., p, 3] mm -> coefficients [.., k]."""
+        return displacement.flatten(-2) @ (self.project if project is None else project) + self.rest
 
     def displacement_of(self, coefficients: Tensor) -> Tensor:
         """The way back: coefficients [.., k] -> displacement of all points from rest [.., p, 3] mm."""
@@ -270,7 +299,7 @@ def _plain_branch(net: nn.Module, features: Tensor, condition: Tensor) -> Tensor
     both = torch.cat([features, condition.expand(len(features), -1)], 1)
     weight = torch.cat([net.place.weight, net.said.weight], 1)
     first = torch.relu(both @ weight.T + net.place.bias)
-    return net.last(torch.relu(net.between(first)))
+    return OUT_MM * net.last(torch.relu(net.between(first)))
 
 
 def of_config(head: Head, basis: Basis, config: Mapping[str, Any]) -> FaceBranches:
