@@ -85,6 +85,7 @@ class Shot:
     seed: int = 0
     head: str = "default"
     avatar: str = "default"
+    appearance: str = ""
     motion: str = "direct"
     transcript: str = ""
     language: str = ""
@@ -122,9 +123,9 @@ def parse(data: object, folder: Path, voice: str | None = None, out: str | None 
     if not isinstance(data.get("format"), int) or data["format"] > FORMAT:
         raise BadShot(f"format {data.get('format')!r} is newer than this program reads ({FORMAT})")
     known = {
-        "kind", "format", "voice", "fps", "start_frame", "seed", "head", "avatar", "motion", "keys", "ease", "emotions",
-        "intensity", "valence", "arousal", "prompts", "au", "layers", "dials", "out", "outputs", "turntable", "sheet",
-        "transcript", "language",
+        "kind", "format", "voice", "fps", "start_frame", "seed", "head", "avatar", "appearance", "motion", "keys",
+        "ease", "emotions", "intensity", "valence", "arousal", "prompts", "au", "layers", "dials", "out", "outputs",
+        "turntable", "sheet", "transcript", "language",
     }  # fmt: skip
     _known(data, known, "the shot")
     sound = Path(voice).resolve() if voice else folder / _text(data, "voice")
@@ -144,6 +145,7 @@ def parse(data: object, folder: Path, voice: str | None = None, out: str | None 
         seed=_whole(data.get("seed", 0), "seed", 0, 2**31 - 1),
         head=_text(data, "head", "default"),
         avatar=_text(data, "avatar", "default"),
+        appearance=str(_file(data, "appearance", folder)) if "appearance" in data else "",
         motion=_text(data, "motion", "direct"),
         transcript=_words(_text(data, "transcript"), folder) if "transcript" in data else "",
         language=_text(data, "language") if "language" in data else "",
@@ -165,6 +167,14 @@ def _dials(data: Mapping[str, Any]) -> dict[str, float]:
     table = _table(data, "dials", (*DIALS, "mouth"))
     named = {"articulation" if name == "mouth" else name: value for name, value in table.items()}
     return {name: _number(value, f"dials.{name}", *DIALS[name][:2]) for name, value in named.items()}
+
+
+def _file(data: Mapping[str, Any], name: str, folder: Path) -> Path:
+    """A file that must be there; a relative path starts at `folder`."""
+    path = (folder / _text(data, name)).resolve()
+    if not path.is_file():
+        raise BadShot(f"{name}: {path} is not there")
+    return path
 
 
 def _words(value: str, folder: Path) -> str:

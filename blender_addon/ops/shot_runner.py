@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import bpy
 
 from ..convert.shots import Curve, Shot, blender_rate
-from ..scene import SceneProblem, find, voice
+from ..scene import SceneProblem, appearance, find, voice
 
 
 def run(context: bpy.types.Context, shot: Shot) -> Iterator[str]:
@@ -32,6 +32,7 @@ def run(context: bpy.types.Context, shot: Shot) -> Iterator[str]:
     scene.frame_start = first
     scene.frame_end = max(first, first + voice.clock_of(scene, control).count(duration) - 1)
     find.need_head(control)["soliloquy_avatar"] = shot.avatar
+    appearance.choose(find.need_head(control), shot.appearance)
     yield from _write(scene, shot)
 
 

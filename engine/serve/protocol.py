@@ -7,7 +7,7 @@ To the engine                                     From the engine
   start   id, job, request                          progress id, stage, done, total     (about 20 a second)
   cancel  id                                        warning  id or null, message
   shutdown                                          result | cancelled | error          exactly one per id
-  open    id, heads, memory                         opened   id, gaussians
+  open    id, heads, memory, names                  opened   id, gaussians, values
   update  id, seq, slot, size, format, ...          done     id, seq, slot, ms | fault id, seq, message
   close   id                                        result   (the one answer of the preview's id)
 

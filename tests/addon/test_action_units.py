@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from blender_addon.convert import action_units as own
+from blender_addon.convert.action_units import matrix, units_after
 from engine.core.names import ARKIT, AUS, EXTRA
 from engine.head import action_units as engines
 
@@ -37,3 +38,18 @@ def test_a_closed_mouth_is_not_opened_but_may_be_closed_further():
     assert opened[0] > 0.5 and opened[1] == 0
     closed = own.change(after, before, shut)[:, own.SHAPES.index("mouthLowerDownLeft")]
     assert np.allclose(closed, -opened[0])
+
+
+def test_units_of_a_face_moved_by_hand():
+    """Weights that a unit makes give that unit back; what is not moved keeps the take's units to the bit."""
+    rng = np.random.default_rng(0)
+    taken = rng.random((18, 2)).astype(np.float32)
+    assert np.array_equal(units_after(taken, np.zeros(59)), taken)
+    for unit in ("AU01", "AU04", "AU09", "AU12", "AU26"):
+        asked = np.zeros((18, 2))
+        asked[AUS.index(unit)] = 0.6, 0.3
+        found = units_after(np.zeros((18, 2)), np.einsum("as,ask->k", asked, matrix()))
+        shown = np.einsum("as,ask->k", found, matrix()) - np.einsum("as,ask->k", asked, matrix())
+        assert np.abs(shown).max() < 0.05, "the ridge takes a few hundredths"
+        assert found.min() >= 0 and found[AUS.index(unit)].mean() > 0.3
+    assert units_after(taken, np.full(59, 9.0)).max() <= 1.0 and units_after(taken, np.full(59, -9.0)).min() >= 0.0

@@ -105,6 +105,7 @@ def test_rates_are_read_as_the_engine_reads_them(fps):
         ({"turntable": {"size": [10, 10]}}, "outside 64"),
         ({"start_frame": 1.5}, "whole number"),
         ({"transcript": "none.txt"}, "none.txt cannot be read"),
+        ({"appearance": "none.safetensors"}, "none.safetensors is not there"),
         ({"language": 5}, "'language' must be"),
     ],
 )

@@ -74,6 +74,42 @@ def test_the_first_picture_then_only_what_changed(make):
     assert mesh.writes == 2, "a view that moved alone sends no vertices"
 
 
+def values(*numbers):
+    return (array.array("f", numbers).tobytes(),)
+
+
+def sent_values(view):
+    """What lies in the block behind the vertices of the one head."""
+    start = -(-12 * 12 // 64) * 64
+    return view._block.memory[start : start + 8].cast("f").tolist()
+
+
+def test_values_that_changed_are_sent_without_the_mesh(make):
+    view, mesh = make(names=("jawOpen", "happy")), Mesh()
+    request = replace(REQUEST, values=values(0.25, 0.5))
+    settle(view, mesh, request)
+    assert sent_values(view) == [0.25, 0.5] and not view.notes
+    seq = view.picture.seq
+    view.show(HEADS, request, mesh.write, False)
+    assert (view.picture.seq, mesh.writes) == (seq, 1), "nothing changed"
+    assert settle(view, mesh, replace(REQUEST, values=values(0.75, 0.5))).seq > seq
+    assert sent_values(view) == [0.75, 0.5] and mesh.writes == 1
+
+
+def test_what_the_engine_notes_is_kept_for_who_shows_it(make):
+    view, mesh = make("older", names=("jawOpen",)), Mesh()
+    settle(view, mesh, replace(REQUEST, values=values(0.5)))
+    assert len(view.notes) == 1 and "older than the add-on" in view.notes[0]
+    plain, other = make("older"), Mesh()
+    settle(plain, other)
+    assert plain.notes == [], "nobody wanted values"
+    wearing, third = make(names=("jawOpen",)), Mesh()
+    heads = (replace(HEADS[0], appearance="net.safetensors"),)
+    wearing.render(heads, replace(REQUEST, values=values(1.0)), third.write, lambda: False)
+    wearing.poll()
+    assert wearing.notes == ["this net is a fake"]
+
+
 def test_the_planes_have_their_sizes(make):
     view, mesh = make(), Mesh()
     request = replace(REQUEST, format="float32", planes=("rgba", "depth", "normal"))

@@ -200,3 +200,41 @@ def test_the_tables_name_only_known_channels():
         assert name in ARKIT + EXTRA or (name.endswith("*") and name[:-1] + "Left" in ARKIT), name
     for name, stand_ins in table["fallbacks"].items():
         assert name in EXTRA and set(stand_ins) <= set(ARKIT)
+
+
+def weights(**given):
+    out = np.zeros(len(ARKIT + EXTRA))
+    for name, value in given.items():
+        out[(ARKIT + EXTRA).index(name)] = value
+    return out
+
+
+def test_the_way_back_gives_the_weights_that_were_sent():
+    """Keys of one source each, with gain and offset, come back exactly."""
+    rows = tuple(mapping.Row(n, mapping.Target("KEY", f"k{i}"), 0.5 + 0.02 * i, 0.1) for i, n in enumerate(ARKIT))
+    rng = np.random.default_rng(0)
+    sent = rng.random(len(ARKIT))
+    values = {
+        t: float(v[0]) for t, v in mapping.apply(rows, {n: [w] for n, w in zip(ARKIT, sent, strict=True)}).items()
+    }
+    back = mapping.unmapped(rows, values)
+    assert np.abs(back[:52] - sent).max() < 1e-6 and not back[52:].any()
+
+
+def test_the_way_back_of_shared_keys():
+    """One key for both sides is both; an extra channel that leans on a key of ARKit's is none."""
+    both, brow = mapping.Target("KEY", "blink"), mapping.Target("KEY", "brow")
+    rows = (
+        mapping.Row("eyeBlinkLeft", both, 0.5), mapping.Row("eyeBlinkRight", both, 0.5),
+        mapping.Row("browDownLeft", brow), mapping.Row("browMedialDown_L", brow, 0.5),
+        mapping.Row("jawOpen", mapping.Target("KEY", "jaw"), on=False),
+        mapping.Row("neck", mapping.Target("BONE", "neck", "Rig", mapping.TURN)),
+    )  # fmt: skip
+    back = mapping.unmapped(rows, {both: 0.8, brow: 0.4, mapping.Target("KEY", "jaw"): 1.0})
+    assert np.allclose(back, weights(eyeBlinkLeft=0.8, eyeBlinkRight=0.8, browDownLeft=0.4), atol=1e-6)
+    assert np.isnan(mapping.unmapped(rows, {})).all() and np.isnan(mapping.unmapped((), {both: 1.0})).all()
+
+
+def test_the_way_back_with_a_gain_of_nothing():
+    row = mapping.Row("jawOpen", mapping.Target("KEY", "jaw"), 0.0)
+    assert mapping.unmapped((row,), {row.target: 0.7})[ARKIT.index("jawOpen")] == 0

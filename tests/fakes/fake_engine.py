@@ -109,7 +109,9 @@ def main():
                 continue
             with open(message["memory"]["path"], "r+b") as f:
                 views[name] = {**message, "block": mmap.mmap(f.fileno(), 0)}
-            send("opened", id=name, gaussians=1)
+            send("opened", id=name, gaussians=1, **({} if MODE == "older" else {"values": True}))
+            if message["heads"][0].get("appearance"):
+                send("warning", id=name, message="this net is a fake")
         elif kind == "update" and name in views:
             paint(views[name], message)
         elif kind == "close" and name in views:

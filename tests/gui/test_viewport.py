@@ -95,6 +95,16 @@ def test_it_follows_the_keyed_shape(run):
     assert not differ(closed, again).any()
 
 
+def test_raised_brows_colour_the_forehead_of_an_avatar_with_channels(run):
+    """Shape weights reach the engine with the mesh: keys by hand switch colour channels on."""
+    assert not differ(image(run, "brows_folded_0"), image(run, "brows_default_0")).any(), "at rest there is no channel"
+    folded, plain = image(run, "brows_folded_1"), image(run, "brows_default_1")
+    rows = np.nonzero(differ(folded, plain))[0]
+    there = np.nonzero(plain.max(-1) > 0.1)[0]
+    assert len(rows) > 200 and folded.mean() < plain.mean(), "the folds are darker"
+    assert np.median(rows) > there.min() + 0.6 * np.ptp(there), "on the forehead"
+
+
 @pytest.mark.parametrize("case", ["perspective", "wide", "orthographic", "camera"])
 def test_landmarks_lie_where_blender_draws_them(run, case):
     """The gate is 0.35 px; a ball without anti-aliasing alone is uncertain by about 0.1 px."""

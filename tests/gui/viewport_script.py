@@ -130,6 +130,23 @@ def landmarks(ob, corners):
     ob.data.shape_keys.key_blocks["jawOpen"].value = 0.0
 
 
+def raised_brows(ob):
+    """The same face by an avatar with colour channels and by one without."""
+    look((1.5, 0.0, 0.0))
+    brows = [ob.data.shape_keys.key_blocks[name] for name in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")]
+    for name in ("folded", "default"):
+        ob["soliloquy_avatar"] = name
+        for value in (0.0, 1.0):
+            for key in brows:
+                key.value = value
+            yield from settled()
+            shot(f"brows_{name}_{value:.0f}")
+    for key in brows:
+        key.value = 0.0
+    look()
+    yield from settled()
+
+
 def steps():
     scene = bpy.context.scene
     for ob in list(bpy.data.objects):
@@ -155,6 +172,7 @@ def steps():
         scene.frame_set(frame)
         yield from settled()
         shot(name)
+    yield from raised_brows(ob)
     from blender_addon.ui import drawing
 
     facts["packing"] = drawing.kit().packing_works
