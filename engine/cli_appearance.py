@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ def appearance(
     steps: Annotated[int, typer.Option(min=1)] = 2000,
     check: Annotated[int, typer.Option(min=1, help="Steps between looks at held-out views.")] = 250,
     shrink: Annotated[int, typer.Option(min=1, help="Make pictures so many times smaller.")] = 1,
+    composed: Annotated[bool, typer.Option("--composed", help="Draw mouth and face apart while training.")] = False,
+    normals: Annotated[bool, typer.Option("--normals", help="emotalkinggaussian: compare normals too.")] = False,
+    without: Annotated[list[str] | None, typer.Option(help="Leave a part out (mouth, emotion, attention ...).")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     as_json: Json = False,
 ) -> None:
@@ -34,5 +37,9 @@ def appearance(
     face = load_head(head)
     with reporting(as_json) as report:
         made = read_capture(capture, face)
-        result = train_appearance(made, load_avatar(avatar, face), net, out, steps, check, shrink, seed, report=report)
+        parts: dict[str, Any] = {**({"normals": True} if normals else {}), **dict.fromkeys(without or (), False)}
+        result = train_appearance(
+            made, load_avatar(avatar, face), net, out, steps, check, shrink, seed, report=report, composed=composed,
+            **parts,
+        )  # fmt: skip
     show(result, as_json, table(result))

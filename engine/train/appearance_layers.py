@@ -31,49 +31,6 @@ def part_of(g: Gaussians, rows: Array) -> Gaussians:
     return replace(g, **arrays)
 
 
-class Shot:
-    """A picture of Gaussians and its way back; inside [n] bool: draw these apart and lay the others over them.
-
-    rgba [h, w, 4] as `forward` gives it. sums: its geometry, of the face alone where pictures are composed.
-    """
-
-    def __init__(
-        self, g: Gaussians, camera: Camera, inside: Array | None = None, geometry: bool = False,
-        normals: Array | None = None,
-    ):  # fmt: skip
-        self._n, self._inside = len(g), inside
-        self._under: Array | None = None
-        upper = g if inside is None else part_of(g, ~inside)
-        given = normals if inside is None or normals is None else normals[~inside]
-        self._over, self.sums, self._tape = forward(upper, camera, geometry, given)
-        self.rgba = self._over
-        self._tape_under: Tape | None = None
-        if inside is not None:
-            self._under, _, self._tape_under = forward(part_of(g, inside), camera)
-            self.rgba = self._over + (1 - self._over[..., 3:]) * self._under
-
-    def back(self, v: Array, u: Array | None = None) -> Gradients:
-        """Gradients of all Gaussians, from v of rgba and u of sums [h, w, 4] each (or None)."""
-        if self._under is None or self._tape_under is None or self._inside is None:
-            return backward(self._tape, v, u)
-        free = 1 - self._over[..., 3:]
-        over = v.copy()
-        over[..., 3] -= (self._under * v).sum(-1)
-        upper = backward(self._tape, over, u)
-        lower = backward(self._tape_under, np.ascontiguousarray(free * v, np.float32))
-        out = []
-        for name, a, b in zip(Gradients._fields, upper, lower, strict=True):
-            if name == "normals" and not a.shape[1]:
-                out.append(a)
-                continue
-            whole = np.zeros((*a.shape[:-1], self._n), np.float32)
-            whole[..., ~self._inside] = a
-            if b.shape[-1] == int(self._inside.sum()):
-                whole[..., self._inside] = b
-            out.append(whole)
-        return Gradients(*out)
-
-
 class Normals:
     """Unit normals of Gaussians on one pose, with a residual [q, 3] per anchor in the head's axes at rest.
 
@@ -81,15 +38,14 @@ class Normals:
     """
 
     def __init__(self, g: Gaussians, anchors: Anchors, frames: Array, residual: Array):
-        self.anchors = anchors
+        self.anchors, self.residual = anchors, np.ascontiguousarray(residual, np.float32)
         quats, scales = np.asarray(g.quats, np.float64), np.asarray(g.scales)
         short = rotate(quats / np.linalg.norm(quats, axis=1, keepdims=True), np.eye(3)[scales.argmin(1)])
         outward = rotate(frames[:, 4:8].astype(np.float64), np.tile(_OUTWARD, (len(quats), 1)))
         raw = short * np.where((short * outward).sum(1, keepdims=True) < 0, -1, 1)
         self._turn = multiply(frames[anchors.rows, 4:8], anchors.frames[:, 4:8] * _BACK)
         found = np.empty((len(anchors.rows), 3), np.float32)
-        residual = np.ascontiguousarray(residual, np.float32)
-        appearance_kernels.gather(anchors.corners, anchors.shares, residual, found)
+        appearance_kernels.gather(anchors.corners, anchors.shares, self.residual, found)
         raw[anchors.rows] += rotate(self._turn, found)
         self._length = np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-6)
         self.unit = (raw / self._length).astype(np.float32)
@@ -103,6 +59,61 @@ class Normals:
         out = np.zeros((len(self.anchors), 3), np.float32)
         appearance_kernels.scatter(self.anchors.corners, self.anchors.shares, here, out)
         return out
+
+
+class Shot:
+    """A picture of Gaussians and its way back. inside [n] bool: draw these apart and lay the others over them. normals:
+    draw these too, of the face alone where pictures are composed.
+
+    rgba [h, w, 4] as `forward` gives it.
+    """
+
+    def __init__(
+        self, g: Gaussians, camera: Camera, inside: Array | None = None, normals: Normals | None = None
+    ):  # fmt: skip
+        self._n, self._inside, self._normals = len(g), inside, normals
+        self._under: Array | None = None
+        self._tape_under: Tape | None = None
+        unit = None if normals is None else normals.unit
+        if inside is not None:
+            self._under, _, self._tape_under = forward(part_of(g, inside), camera)
+            g, unit = part_of(g, ~inside), None if unit is None else unit[~inside]
+        self._over, self._sums, self._tape = forward(g, camera, unit is not None, unit)
+        self.rgba = self._over
+        if self._under is not None:
+            self.rgba = self._over + (1 - self._over[..., 3:]) * self._under
+
+    def gradients(
+        self, v: Array, depth: Array | None = None, normal: Array | None = None
+    ) -> tuple[Gradients, Array | None]:  # fmt: skip
+        """(gradients of all Gaussians from v of rgba, of the normals' residual [q, 3] or None), the latter against the
+        capture's normals [h, w, 3] where its depth [h, w] is known."""
+        if self._normals is None or self._sums is None or depth is None or normal is None:
+            return self.back(v), None
+        _, u = normal_loss(self._over, self._sums, depth, normal)
+        d = self.back(v, u)
+        return d, self._normals.back(d.normals) + small(self._normals.residual)
+
+    def back(self, v: Array, u: Array | None = None) -> Gradients:
+        """Gradients of all Gaussians, from v of rgba and u of the geometry's sums [h, w, 4] (or None)."""
+        if self._under is None or self._tape_under is None or self._inside is None:
+            return backward(self._tape, v, u)
+        over = v.copy()
+        over[..., 3] -= (self._under * v).sum(-1)
+        upper = backward(self._tape, over, u)
+        lower = backward(self._tape_under, np.ascontiguousarray((1 - self._over[..., 3:]) * v, np.float32))
+        return Gradients(*(self._joined(a, b) for a, b in zip(upper, lower, strict=True)))
+
+    def _joined(self, upper: Array, lower: Array) -> Array:
+        """Gradients [.., face] and [.., inside] in the order of all Gaussians; zeros where a part has none."""
+        assert self._inside is not None
+        if not upper.shape[-1] and not lower.shape[-1]:
+            return upper
+        whole = np.zeros((*upper.shape[:-1], self._n), np.float32)
+        for mask, part in ((~self._inside, upper), (self._inside, lower)):
+            if part.shape[-1]:
+                whole[..., mask] = part
+        return whole
 
 
 def normal_loss(rgba: Array, sums: Array, depth: Array, normal: Array) -> tuple[float, Array]:

@@ -15,10 +15,12 @@ import torch
 
 from engine.avatar import bind_kernels, free
 from engine.avatar.appearance import build, kind_of
-from engine.avatar.appearance.anchors import Anchors, anchors_of, rest_of
+from engine.avatar.appearance import drive as drive_rows
+from engine.avatar.appearance.anchors import MOUTH, Anchors, anchors_of, rest_of
 from engine.avatar.appearance.apply import changed
 from engine.avatar.appearance.base import Appearance, Drive
 from engine.avatar.appearance.drive import drive_of, untold
+from engine.avatar.appearance.emotalkinggaussian import Branches
 from engine.avatar.appearance.files import read_appearance, save_appearance
 from engine.avatar.bind import bind
 from engine.avatar.channels import coloured
@@ -27,8 +29,9 @@ from engine.core.files import writable
 from engine.core.names import AUS, EMOTIONS
 from engine.core.progress import SILENT, Reporter
 from engine.core.splats import Avatar, Gaussians
-from engine.render.gradient import Gradients, backward, forward
+from engine.render.gradient import Gradients, forward
 from engine.train import avatar_kernels as kernels
+from engine.train.appearance_layers import Normals, Shot
 from engine.train.avatar_appearance import Learner
 from engine.train.avatar_data import Capture, Posed, View
 from engine.train.avatar_loss import Photometric
@@ -70,13 +73,16 @@ class Dressed:
         posed = self.capture.poses[pose]
         return coloured(now, bind(now, self.capture.head.triangles, posed.vertices), posed.weights)
 
+    def frames(self, now: Avatar, pose: int) -> tuple[Array, Array]:
+        """(row of each Gaussian [n], frames [f, bind_kernels.FRAME]) on a pose: triangles', then free points'."""
+        head, points = self.capture.head, np.ascontiguousarray(self.capture.poses[pose].vertices, np.float32)
+        frames = np.empty((len(head.triangles), bind_kernels.FRAME), np.float32)
+        bind_kernels.frames(np.ascontiguousarray(head.triangles, np.int32), points, frames)
+        return free.extended(now, frames, points)
+
     def local(self, now: Avatar, pose: int, g: Gaussians, d: Gradients) -> dict[str, Array]:
         """Gradients in space -> of the local parameters, as apply.from_local takes them."""
-        head, posed, n = self.capture.head, self.capture.poses[pose], len(now)
-        frames = np.empty((len(head.triangles), bind_kernels.FRAME), np.float32)
-        points = np.ascontiguousarray(posed.vertices, np.float32)
-        bind_kernels.frames(np.ascontiguousarray(head.triangles, np.int32), points, frames)
-        triangle, frames = free.extended(now, frames, points)
+        n, (triangle, frames) = len(now), self.frames(now, pose)
         out = [np.zeros((k, n), np.float32) for k in (3, 4, 3)]
         scales = np.ascontiguousarray(g.scales.T, np.float32)
         rows = np.ascontiguousarray(triangle, np.int32)
@@ -118,9 +124,13 @@ def _said(posed: Posed) -> tuple[Array, Array | None]:
 
 def train_appearance(
     capture: Capture, avatar: Avatar, name: str, out: str | Path, steps: int = 2000, check: int = 250, shrink: int = 1,
-    seed: int = 0, rate: float = 1e-3, report: Reporter = SILENT, **config: Any,
+    seed: int = 0, rate: float = 1e-3, report: Reporter = SILENT, composed: bool = False, **config: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Train the net `name` (its arguments: config) and write its best state to `out` (.safetensors).
+
+    composed: draw the inside of the mouth and the face apart and lay one over the other (appearance_layers.py); the
+    figures are of pictures that are drawn at once, as they will be. normals=True of 'emotalkinggaussian' compares
+    normals too, where the capture has them.
 
     Returns {"net", "steps", "off", "without", "with", "test_without", "test_with"}: figures of held-out views and of
     the unseen poses of the test, of the avatar alone and with the net. steps 0: no state was better, nothing was
@@ -137,6 +147,7 @@ def train_appearance(
     dressed = Dressed(capture, avatar)
     learner = Learner(build(name, dressed.rest, **config), dressed.anchors, rate)
     loss, views = Photometric(), capture.views["train"]
+    inside = _inside(avatar) if composed else None
     without = dressed.measure(None, held, shrink)
     best, best_score, kept_at = _state(learner.net), without["head_psnr"], 0
     for step in range(1, steps + 1):
@@ -146,9 +157,11 @@ def train_appearance(
         picture = capture.picture(view, shrink)
         now = learner.begin(avatar, dressed.drive(view.pose))
         g = dressed.place(now, view.pose)
-        rgba, _, tape = forward(g, picture.camera)
-        _, v = loss(rgba, picture.values, np.random.default_rng([seed, 7, step]).random(3).astype(np.float32))
-        learner.end(now, dressed.local(now, view.pose, g, backward(tape, v)))
+        normals = _normals(learner.net, dressed, now, g, view.pose) if picture.depth_steps is not None else None
+        shot = Shot(g, picture.camera, inside, normals)
+        _, v = loss(shot.rgba, picture.values, np.random.default_rng([seed, 7, step]).random(3).astype(np.float32))
+        d, residual = shot.gradients(v, picture.depth, picture.normal)
+        learner.end(now, dressed.local(now, view.pose, g, d), residual=residual)
         if step % check == 0 or step == steps:
             score = dressed.measure(learner.net.eval(), held, shrink)["head_psnr"]
             learner.net.train()
@@ -167,8 +180,30 @@ def train_appearance(
     return result
 
 
+def _inside(avatar: Avatar) -> Array:
+    """[n] bool: the Gaussians inside the mouth. Raises BadInput for an avatar without."""
+    if MOUTH not in avatar.layers or not (inside := avatar.layer == avatar.layers.index(MOUTH)).any():
+        raise BadInput("the avatar has no Gaussians inside the mouth; train without --composed")
+    return inside
+
+
+def _normals(net: Appearance, dressed: Dressed, now: Avatar, g: Gaussians, pose: int) -> Normals | None:
+    """The Gaussians' normals with the net's residual, where it has one."""
+    if not isinstance(net, Branches) or net.normal is None:
+        return None
+    triangle, frames = dressed.frames(now, pose)
+    return Normals(g, dressed.anchors, frames[triangle], net.normal.detach().numpy())
+
+
 def _driven(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(config without the branches that nothing drives, their names). Raises BadInput where one was asked for."""
+    """(config without the branches that nothing drives, their names). Raises BadInput where one was asked for.
+
+    Captures are stills without a voice: EmoTalkingGaussian's branches hear what the mouth does instead, and its
+    residual of the normals is trained only where asked for.
+    """
+    if kind_of(name) is Branches:
+        config = {"heard": "mouth", "normals": False, **config}
+        config.setdefault("speech", len(drive_rows.MOUTH) if config["heard"] == "mouth" else drive_rows.SPEECH)
     missing = untold(kind_of(name), config)
     for branch, field in missing.items():
         if branch in config:

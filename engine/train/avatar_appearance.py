@@ -19,6 +19,7 @@ from engine.avatar.appearance.anchors import Anchors
 from engine.avatar.appearance.apply import changed, from_local
 from engine.avatar.appearance.base import Appearance, Drive
 from engine.avatar.appearance.emodifftalk import EmoDiffTalk
+from engine.avatar.appearance.emotalkinggaussian import Branches
 from engine.core.splats import Avatar
 
 RATE, HASH_RATE = 5e-4, 5e-3  # EmoTalkingGaussian's: hash tables, all else
@@ -41,8 +42,11 @@ class Learner:
         self._out = self.net(drive)
         return changed(avatar, self.anchors, {name: value.detach().numpy() for name, value in self._out.items()})
 
-    def end(self, now: Avatar, local: Mapping[str, np.ndarray], scale: float = 1.0) -> None:
-        """One step, from gradients of the local parameters of what `begin` gave (`from_local`'s names and shapes)."""
+    def end(
+        self, now: Avatar, local: Mapping[str, np.ndarray], scale: float = 1.0, residual: np.ndarray | None = None
+    ) -> None:  # fmt: skip
+        """One step, from gradients of the local parameters of what `begin` gave (`from_local`'s names and shapes) and
+        of the residual of the normals [q, 3], where the net has one."""
         turns = self._out["turns"].detach().numpy() if "turns" in self._out else None
         found = from_local(self.anchors, local, now.local_quats, turns)
         regular = self.net.regularity() if isinstance(self.net, EmoDiffTalk) else None
@@ -53,6 +57,8 @@ class Learner:
             for name, value in self._out.items()
             if name in found
         ]
+        if residual is not None and isinstance(self.net, Branches) and self.net.normal is not None:
+            heads, slopes = [*heads, self.net.normal], [*slopes, torch.from_numpy(scale * residual).float()]
         if regular is not None and regular.requires_grad:
             heads, slopes = [*heads, regular], [*slopes, torch.ones_like(regular)]
         torch.autograd.backward(heads, slopes)

@@ -113,20 +113,23 @@ def test_a_take_is_rendered_with_its_net(setting, tmp_path, head):
 
 
 def test_branches_that_nothing_drives_are_left_out(setting, tmp_path, head):
-    """Captures hold neither features of the voice nor valence and arousal."""
+    """Captures hold no features of the voice: the branches hear what the mouth does, unless they are told not to."""
     capture, avatar = setting
     out = tmp_path / "net.safetensors"
-    result = train_appearance(capture, avatar, "emotalkinggaussian", out, steps=1, check=1)
-    assert result["off"] == ["emotion", "mouth"]
+    assert train_appearance(capture, avatar, "emotalkinggaussian", out, steps=1, check=1)["off"] == []
+    result = train_appearance(capture, avatar, "emotalkinggaussian", out, steps=1, check=1, heard="speech")
+    assert result["off"] == ["mouth"]
     with pytest.raises(BadInput, match=r"branch 'mouth'.*'speech'"):
-        train_appearance(capture, avatar, "emotalkinggaussian", out, steps=1, mouth=True)
+        train_appearance(capture, avatar, "emotalkinggaussian", out, steps=1, mouth=True, heard="speech")
     rest = Dressed(capture, avatar).rest
-    for config, said in (({"mouth": False}, "'va'"), ({"emotion": False}, "'speech'")):
+    save_appearance(out, "emotalkinggaussian", build("emotalkinggaussian", rest), {})
+    with pytest.raises(BadFile, match="'speech'"):
+        Player(out, avatar, head)
+    for config in ({"mouth": False}, {"heard": "mouth", "speech": 8}):
         save_appearance(out, "emotalkinggaussian", build("emotalkinggaussian", rest, **config), {})
-        with pytest.raises(BadFile, match=said):
-            Player(out, avatar, head)
-    save_appearance(out, "emotalkinggaussian", build("emotalkinggaussian", rest, mouth=False, emotion=False), {})
-    assert Player(out, avatar, head).name == "emotalkinggaussian"
+        assert Player(out, avatar, head).name == "emotalkinggaussian"
+    with pytest.raises(BadInput, match="heard=ears"):
+        build("emotalkinggaussian", rest, heard="ears")
 
 
 def test_what_does_not_help_is_not_written(setting, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -66,6 +67,11 @@ class Appearance(nn.Module):
 
     # Branch (an argument of the class) -> the field of Drive without which it learns nothing of its own.
     needs: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> dict[str, str]:
+        """`needs` of a net with these arguments."""
+        return cls.needs
 
     rest_positions: Tensor
     rest_uv: Tensor

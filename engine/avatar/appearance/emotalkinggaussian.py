@@ -12,13 +12,15 @@ the normals.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from engine.avatar.appearance.base import AUS, VA, Appearance, Drive, Rest, mlp
 from engine.avatar.appearance.triplane import TriPlaneHash
+from engine.core.errors import BadInput
 
 HIDDEN, METRES = 64, 0.01  # nets give positions in centimetres
 UPPER = (0, 1, 2, 3, 4, 5)  # PAPER17's units of the upper face: 01 02 04 05 06 07 (and the blink, below)
@@ -38,19 +40,29 @@ class Attention(nn.Module):
 
 
 class Branches(Appearance):
-    """speech: length of Drive.speech. mouth, face, emotion: which branches there are; attention=False passes the
-    conditions on as they are; normals: whether there is a residual of the normals (all are ablations of the paper)."""
+    """heard: the field of Drive that stands for the audio, "speech" (features of the voice, as in the paper) or "mouth"
+    (what jaw, lips and tongue do: for captures, which are stills and hold no voice); speech: its length. mouth, face,
+    emotion: which branches there are; attention=False passes the conditions on as they are; normals: whether there is a
+    residual of the normals (all are ablations of the paper)."""
 
     needs: ClassVar[dict[str, str]] = {"mouth": "speech", "emotion": "va"}
 
+    @classmethod
+    def needs_of(cls, config: Mapping[str, Any]) -> dict[str, str]:
+        """The mouth's branch needs what is `heard`."""
+        return {**cls.needs, "mouth": str(config.get("heard", "speech"))}
+
     def __init__(
         self, rest: Rest, speech: int = 64, mouth: bool = True, face: bool = True, emotion: bool = True,
-        attention: bool = True, normals: bool = True, hidden: int = HIDDEN,
+        attention: bool = True, normals: bool = True, hidden: int = HIDDEN, heard: str = "speech",
     ):  # fmt: skip
+        if heard not in ("speech", "mouth"):
+            raise BadInput(f"heard={heard}: the branches hear 'speech' or 'mouth'")
         super().__init__(
             rest, speech=speech, mouth=mouth, face=face, emotion=emotion, attention=attention, normals=normals,
-            hidden=hidden,
+            hidden=hidden, heard=heard,
         )  # fmt: skip
+        self.heard = heard
         low, high = rest.positions.amin(0) - 0.01, rest.positions.amax(0) + 0.01
         names = [name for name, used in (("mouth", mouth), ("face", face), ("emotion", emotion)) if used]
         planes = {name: TriPlaneHash(low, high) for name in names}
@@ -85,11 +97,11 @@ class Branches(Appearance):
     def raw(self, drive: Drive) -> dict[str, Tensor]:
         """{"means": [q, 3], "turns": [q, 3], "log_scales": [q, 1]}; the mouth's branch inside, the others outside."""
         inside = self.rest_mouth[:, None]
-        total = self.rest_positions.new_zeros(len(self.rest_positions), 7)
+        total, audio = self.rest_positions.new_zeros(len(self.rest_positions), 7), getattr(drive, self.heard)
         if "face" in self.nets:
             features = self._features("face")
             units = drive.aus[[*UPPER, BLINK]]
-            seen = [self._seen("face speech", features, drive.speech), self._seen("face units", features, units)]
+            seen = [self._seen("face speech", features, audio), self._seen("face units", features, units)]
             total = total + (1 - inside) * self.nets["face"](torch.cat([features, *seen], 1))
         if "emotion" in self.nets:
             # Where the vertex is by then: with the mesh's motion, and the face branch's own.
@@ -98,7 +110,7 @@ class Branches(Appearance):
             total = total + (1 - inside) * self.nets["emotion"](torch.cat([features, seen_emotion], 1))
         if "mouth" in self.nets:
             features = self._features("mouth")
-            moved = self.nets["mouth"](torch.cat([features, self.everywhere(drive.speech)], 1))
+            moved = self.nets["mouth"](torch.cat([features, self.everywhere(audio)], 1))
             total = total + inside * torch.nn.functional.pad(moved, (0, 4))
         return {"means": METRES * total[:, :3], "turns": total[:, 3:6], "log_scales": total[:, 6:]}
 
