@@ -1,10 +1,12 @@
 """The real painter: real head, real binding and rasteriser, an avatar of six dots whose places are known."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fakes"))
 
@@ -12,11 +14,19 @@ from dots import centroids, places
 from serve_dots import dots
 
 from engine.avatar import library
-from engine.core.errors import BadInput
-from engine.core.splats import FAR_DEPTH, Camera
+from engine.avatar.appearance import build
+from engine.avatar.appearance.anchors import anchors_of, rest_of
+from engine.avatar.appearance.files import save_appearance
+from engine.avatar.channels import COUNT, column
+from engine.avatar.face_values import FaceValues
+from engine.core.errors import BadFile, BadInput
+from engine.core.splats import FAR_DEPTH, Camera, Channel
 from engine.core.units import to_blender
+from engine.head.evaluate import vertices as vertices_of
 from engine.head.library import load_head
 from engine.serve import paint
+
+torch.set_num_threads(1)
 
 # Blender's world to an OpenCV camera one metre in front of the face (Blender's -Y), looking along +Y.
 VIEW = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 1], [0, 0, 0, 1]])
@@ -101,9 +111,68 @@ def test_vertices_that_are_not_finite(painter, head):
         painter().pose([vertices], EYE[None])
 
 
-def test_an_avatar_of_another_head_is_refused(monkeypatch, head):
-    from dataclasses import replace
+def folded(head):
+    """Six dots, the first of which darkens with the jaw."""
+    one = np.ones(1, np.float32)
+    jaw = {"jawOpen": 1.0}
+    return replace(dots(head), channels=(Channel("jaw", jaw, jaw, np.zeros(1, np.int32), one, one, -one[:, None]),))
 
+
+def jaw(value):
+    weights = np.zeros(COUNT, np.float32)
+    weights[column("jawOpen")] = value
+    return FaceValues(weights)
+
+
+def test_channels_follow_what_the_face_does(monkeypatch, head):
+    monkeypatch.setattr(paint, "load_avatar", lambda name, head: folded(head))
+    told = paint.HeadPainter([{**SPEC, "told": True}, {**SPEC, "told": True}])
+    assert told.notes == []
+    vertices, objects = [to_blender(head.template)] * 2, np.stack([EYE, EYE])
+    told.pose(vertices, objects, [jaw(0.5), jaw(0.0)])
+    change = told._posed.sh - np.concatenate([dots(head).sh] * 2)
+    assert np.allclose(change[0, 0], -0.5) and np.count_nonzero(change) == 3, "the first dot of the first head"
+    told.pose(vertices, objects)
+    assert np.array_equal(told._posed.sh, np.concatenate([dots(head).sh] * 2)), "nobody says"
+
+
+def test_what_will_not_be_seen_is_noted_once(monkeypatch, head):
+    monkeypatch.setattr(paint, "load_avatar", lambda name, head: folded(head))
+    (note,) = paint.HeadPainter([SPEC, SPEC]).notes
+    assert "'dots' is drawn without colour channels" in note and "add-on" in note
+    told = paint.HeadPainter([{**SPEC, "told": True}])
+    for _ in range(2):
+        told.pose([to_blender(head.template)], EYE[None], [FaceValues()])
+    (note,) = told.notes
+    assert "no shape keys" in note and "My Character" in note
+
+
+def test_a_net_sees_the_face_and_not_the_objects_scale(monkeypatch, head, tmp_path):
+    """EmoTalk3D's nets follow motion: the same face on a stretched object must give the same change of colour."""
+    avatar = dots(head)
+    anchors = anchors_of(avatar, head)
+    torch.manual_seed(0)
+    net = build("emotalk3d", rest_of(avatar, head, anchors))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    save_appearance(tmp_path / "net.safetensors", "emotalk3d", net, {})
+    monkeypatch.setattr(paint, "load_avatar", lambda name, head: avatar)
+    told = paint.HeadPainter([{**SPEC, "told": True, "appearance": str(tmp_path / "net.safetensors")}])
+    face = jaw(0.8)
+    points = vertices_of(head, face.weights[None, :52], face.weights[None, 52:], np.zeros((1, 15), np.float32))
+    seen = []
+    for matrix in (EYE, np.diag([1.5, 0.5, 2.0, 1.0])):
+        told.pose([to_blender(points[0])], matrix[None], [face])
+        seen.append(np.array(told._posed.sh))
+    assert np.array_equal(*seen) and np.abs(seen[0] - avatar.sh).max() > 0.01
+    told.pose([to_blender(points[0])], EYE[None])
+    assert np.array_equal(told._posed.sh, avatar.sh)
+    with pytest.raises(BadFile, match="no such file"):
+        paint.HeadPainter([{**SPEC, "appearance": str(tmp_path / "gone.safetensors")}])
+
+
+def test_an_avatar_of_another_head_is_refused(monkeypatch, head):
     monkeypatch.setattr(paint, "load_avatar", lambda name, head: replace(dots(head), topology_sha256="0" * 64))
     with pytest.raises(BadInput, match="another head"):
         paint.HeadPainter([SPEC])
