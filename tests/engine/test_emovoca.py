@@ -11,13 +11,14 @@ from engine.core.errors import BadFile, BadInput
 from engine.core.names import ARKIT_INDEX, EMOTION_INDEX, EMOTIONS, EXTRA_INDEX
 from engine.core.sound import Features
 from engine.head.library import load_head
-from engine.measure.legibility import load_reader
+from engine.measure.legibility import load_reader, read_clip
 from engine.motion import base, emovoca
 from engine.motion.nets import file
 from engine.motion.nets.faceformer import AHEAD, MEMORY, conditions
 from engine.motion.nets.spiral import levels_of
 from engine.motion.perform import perform, run_system
-from engine.studio.performances import people, unpaired_store
+from engine.speech.encode import encode
+from engine.studio.performances import act, people, script, unpaired_store
 from engine.studio.performances.unpaired_store import Feel, Talk
 from engine.studio.speech_corpus import espeak
 from engine.train import emovoca_generators as generators
@@ -365,6 +366,29 @@ def test_the_shipped_checkpoint_hears_and_feels(head):
     row = motion_table.table(rows, motion_table.held_out(2, head), head)["emovoca"]
     assert row["over_no_audio"] <= 0.5 and row["over_other_clip"] <= 0.5 and row["over_wrong_label"] <= 0.5
     assert row["lve_mm"] < 2.5 and row["uve_mm"] < 1.5
+
+
+@speaks
+def test_the_shipped_network_changes_label_and_strength_within_a_sentence(head):
+    """Figure 6 on the network that ships: a net that knows silent faces reads the first label, then the second; what
+    rises is read as more and more of it."""
+    heard = encode(act.voice_of(act.perform(script.write(people.person("test", 1), 0), head)))
+    end, reader, system = heard.duration, load_reader(), emovoca.EmoVOCA()
+
+    def read(controls, start, stop):
+        face = run_system(system, heard, dataclasses.replace(QUIET, **controls))
+        rows = slice(round(50 * start * end), round(50 * stop * end))
+        return read_clip(reader, head, face.arkit[rows], face.extra[rows])
+
+    turning = {"emotions": {
+        "happy": ((0.0, 1.0), (0.45 * end, 1.0), (0.55 * end, 0.0)),
+        "sad": ((0.0, 0.0), (0.45 * end, 0.0), (0.55 * end, 1.0)),
+    }}  # fmt: skip
+    assert read(turning, 0.1, 0.4).ranking()[0] == "happy" and read(turning, 0.65, 0.95).ranking()[0] == "sad"
+    rising = {"emotions": {"happy": ((0.0, 1.0),)}, "intensity": ((0.0, 0.0), (end, 1.0))}
+    happy = EMOTION_INDEX["happy"]
+    levels = [read(rising, a, a + 0.25).probability[happy] for a in (0.05, 0.4, 0.75)]
+    assert levels[0] < levels[1] < levels[2] and levels[2] > 0.5, levels
 
 
 def test_another_number_of_talking_clips_is_refused(head, tmp_path):
