@@ -10,10 +10,10 @@ import checks_render as base
 import in_blender
 import numpy as np
 
+import blender_addon
 from blender_addon.convert.arrays import open_arrays
 from blender_addon.convert.names import ARKIT, AUS, EMOTIONS, EXTRA, FACE_VALUES
 from blender_addon.link.jobs import call, drive_blocking
-from blender_addon.ops import render_engine
 from blender_addon.scene import appearance, control_empty, face_values, take
 from engine.core.take import FlameTrack, Take
 from engine.core.takefile import write_take
@@ -175,6 +175,25 @@ def check_a_net_of_another_avatar_is_a_sentence():
     assert base.picture()[..., 3].max() > 0.9 and appearance.PROPERTY not in mesh
 
 
+def check_the_operators_choose_and_clear():
+    mesh, _, _ = performed(seed=3)
+    net, other = FOLDER / "chosen.safetensors", FOLDER / "others.safetensors"
+    job("make_net", path=str(net), net="emotag", avatar="folded")
+    job("make_net", path=str(other), net="emotag", avatar="dots")
+    mesh["soliloquy_head_name"] = "default"
+    assert bpy.ops.soliloquy.choose_appearance(filepath=str(net)) == {"FINISHED"}
+    assert appearance.path_of(mesh) == str(net) and appearance.label_of(mesh) == "chosen.safetensors"
+    for path, words in ((other, "18 vertices"), (FOLDER / "absent.safetensors", "is not there")):
+        try:
+            bpy.ops.soliloquy.choose_appearance(filepath=str(path))
+        except RuntimeError as error:
+            assert words in str(error), error
+        else:
+            raise AssertionError(f"{path} was chosen")
+        assert appearance.path_of(mesh) == str(net), "the choice stays"
+    assert bpy.ops.soliloquy.clear_appearance() == {"FINISHED"} and appearance.label_of(mesh) == "none"
+
+
 def check_the_choice_is_saved_beside_the_blend():
     mesh = base.scene_with_head("folded")
     bpy.ops.wm.save_as_mainfile(filepath=str(FOLDER / "saved.blend"))
@@ -187,5 +206,5 @@ def check_the_choice_is_saved_beside_the_blend():
 
 
 if __name__ == "__main__":
-    render_engine.register()
+    blender_addon.register()
     in_blender.main(globals())

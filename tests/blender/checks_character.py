@@ -16,9 +16,9 @@ blender_addon.register()
 from blender_addon.convert import mapping, visemes  # noqa: E402
 from blender_addon.convert.curves import Keys  # noqa: E402
 from blender_addon.convert.mapping import Row, Target  # noqa: E402
-from blender_addon.convert.names import ARKIT  # noqa: E402
+from blender_addon.convert.names import ARKIT, FACE_VALUES  # noqa: E402
 from blender_addon.ops.character import preset_folder  # noqa: E402
-from blender_addon.scene import SceneProblem, character, fcurves, find, nla, shapes, take  # noqa: E402
+from blender_addon.scene import SceneProblem, character, face_values, fcurves, find, nla, shapes, take  # noqa: E402
 from blender_addon.ui import status  # noqa: E402
 
 
@@ -55,6 +55,23 @@ def check_generate_runs_on_a_mapped_character():
         assert bpy.ops.soliloquy.generate() == {"FINISHED"}
     assert len(nla.marked(body.data.shape_keys, "take", control)) == 1
     assert bpy.ops.soliloquy.clear() == {"FINISHED"}
+
+
+def check_the_engine_is_told_what_a_mapped_face_does():
+    """Keys by hand on a character's own names come back as ARKit's weights, muted keys as nothing."""
+    fresh()
+    body = mesh_with("body", [n.replace("Left", "_L").replace("Right", "_R") for n in ARKIT])
+    use(body)
+    sent = np.linspace(0.0, 0.9, len(ARKIT)).astype(np.float32)
+    for block, value in zip(body.data.shape_keys.key_blocks[1:], sent, strict=True):
+        block.value = value
+    body.data.shape_keys.key_blocks["jawOpen"].mute = True
+    sent[ARKIT.index("jawOpen")] = 0.0
+    bpy.context.view_layer.update()
+    told = face_values.read(body, bpy.context.evaluated_depsgraph_get())
+    assert np.abs(told[: len(ARKIT)] - sent).max() < 1e-6 and not told[len(ARKIT) : 59].any()
+    assert FACE_VALUES.index("AU01_L") == 59 and told[59:95].min() >= 0 and told[59:95].max() > 0.3
+    assert told[FACE_VALUES.index("intensity")] == 1.0
 
 
 def check_gain_offset_and_many_targets():

@@ -13,7 +13,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def results():
-    return in_blender.run("checks_appearance")
+    return in_blender.run("checks_appearance", limit=480)  # torch and four nets are loaded
 
 
 @pytest.mark.parametrize("check", in_blender.names("checks_appearance"))

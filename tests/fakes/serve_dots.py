@@ -47,7 +47,7 @@ def folded():
     avatar = library.load_avatar("default", head)
     made = []
     for i, channel in enumerate(channels.empty(head, avatar.triangle)):
-        colour = np.tile(np.float32([-0.9, -1.2 + 0.1 * i, -1.2]), (len(channel.rows), 1))
+        colour = np.tile(np.float32([-0.9, -1.2 + 0.05 * i, -1.2]), (len(channel.rows), 1))
         made.append(dataclasses.replace(channel, colour=colour))
     return dataclasses.replace(avatar, channels=tuple(made))
 

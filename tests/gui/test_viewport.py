@@ -102,7 +102,7 @@ def test_raised_brows_colour_the_forehead_of_an_avatar_with_channels(run):
     rows = np.nonzero(differ(folded, plain))[0]
     there = np.nonzero(plain.max(-1) > 0.1)[0]
     assert len(rows) > 200 and folded.mean() < plain.mean(), "the folds are darker"
-    assert np.median(rows) > there.min() + 0.6 * np.ptp(there), "on the forehead"
+    assert np.median(rows) > there.min() + 0.6 * np.ptp(there), "in the upper face"
 
 
 @pytest.mark.parametrize("case", ["perspective", "wide", "orthographic", "camera"])
