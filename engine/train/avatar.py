@@ -19,7 +19,7 @@ import numpy as np
 from engine.avatar import channels
 from engine.avatar.files import read_avatar, save_avatar
 from engine.avatar.library import look_of
-from engine.avatar.surface import HAIR, material_ids
+from engine.avatar.surface import HAIR, INSIDE, material_ids
 from engine.core.anatomy import Head
 from engine.core.errors import BadFile, BadInput, Cancelled
 from engine.core.files import read_archive, sha256_of_arrays, writable, write_archive
@@ -40,11 +40,13 @@ RATES = {
     "means": 0.03, "quats": 0.005, "log_scales": 0.01, "logits": 0.03, "sh0": 0.03, "sh_rest": 0.0075, "channels": 0.03,
 }  # fmt: skip
 BETAS = (0.9, 0.995)
-DECAY = 0.05  # of channels' colours, in units of the rate: what few pictures tell of is not left to chance
+DECAY = 0.1  # of channels' colours, in units of the rate: what few pictures tell of is not left to chance
 LAST_RATE = 0.1  # of the first: rates fall by a constant factor a step
 LARGEST_M, LARGEST_HAIR_M = 0.009, 0.012
 REACH_M = 0.004  # how far a Gaussian may leave the place where it was seeded
-REACH_LOOSE_M = 0.06
+REACH_LOOSE_M, REACH_INSIDE_M = 0.06, 0.0015
+SHRINK, GROW = 0.35, 0.25  # of logarithms of sizes: how far parts of the mouth may leave theirs
+SOLID_LOGIT = 2.0  # opacity .88: the lining of the mouth stays closed
 GEOMETRY_EVERY = 4  # steps between those that compare depth and normals
 PATIENCE = 3  # checks without a better one, after which training ends
 LOOKS = 16  # pictures of one such look, at most
@@ -97,6 +99,14 @@ class Training:
         reach = np.full(len(first), REACH_M)
         if first.free is not None:
             reach[first.free.rows] = REACH_LOOSE_M
+        # Few pictures look into a mouth: its parts stay near what was seeded, so that the lining has no holes and
+        # nothing presses through the lips where no picture was taken.
+        inside = _made_of(capture.head, first, INSIDE) & (reach < REACH_LOOSE_M)
+        reach[inside] = REACH_INSIDE_M
+        self._inside, self._lining = (
+            np.flatnonzero(a) for a in (inside, inside & _made_of(capture.head, first, ("mouth",)))
+        )
+        self._seeded = self.model.values["log_scales"][:, self._inside].copy()
         self._reach = reach / np.maximum(self.model.sizes(), 1e-9)
 
     def step(self) -> float:
@@ -139,6 +149,9 @@ class Training:
                 if name == "channels":
                     value *= np.float32(1 - DECAY * RATES[name] * rate)
         self.model.limit(self._largest)
+        scales, logits = self.model.values["log_scales"], self.model.values["logits"]
+        scales[:, self._inside] = np.clip(scales[:, self._inside], self._seeded - SHRINK, self._seeded + GROW)
+        logits[self._lining] = np.maximum(logits[self._lining], SOLID_LOGIT)
         gap = self.model.values["means"] - self.model.start
         far = np.linalg.norm(gap, axis=0) / self._reach
         self.model.values["means"] = self.model.start + gap / np.maximum(far, 1).astype(np.float32)
@@ -201,9 +214,14 @@ class Training:
         return True
 
 
+def _made_of(head: Head, avatar: Avatar, materials: tuple[str, ...]) -> Array:
+    """[n] bool: Gaussians on triangles of these materials."""
+    return np.asarray(np.isin(head.face_material, material_ids(head, materials))[head.triangle_face[avatar.triangle]])
+
+
 def _largest(head: Head, avatar: Avatar) -> Array:
     """[n] metres: the largest scale that a Gaussian may take."""
-    hair = np.isin(head.face_material, material_ids(head, (*HAIR, "scalp")))[head.triangle_face[avatar.triangle]]
+    hair = _made_of(head, avatar, (*HAIR, "scalp"))
     return np.where(hair, LARGEST_HAIR_M, LARGEST_M).astype(np.float32)
 
 

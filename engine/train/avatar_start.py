@@ -11,7 +11,7 @@ from engine.avatar.attach import attach, axes_from_normals, quaternions
 from engine.avatar.bind import bind
 from engine.avatar.default import build_default_avatar
 from engine.avatar.layout import as_planes
-from engine.avatar.surface import LAYERS, of_material
+from engine.avatar.surface import LAYERS
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 from engine.core.progress import SILENT, Reporter
@@ -30,12 +30,11 @@ FACING = 0.25  # least cosine between its normal and the way to the camera
 ENOUGH = 20  # seen Gaussians of a material, from which the light on the others is told
 LOOKED_AT = 90  # pictures that colours are taken from
 HAIRY = 0.26  # part of all Gaussians that lie along hair: most of the error is there
-# How many times as many Gaussians as the recipe has stand in a fold's zone, and on the mouth's lining.
+# How many times as many Gaussians as the recipe has stand in a fold's zone.
 CROWDED = {
     "forehead_inner": 2.4, "forehead_outer": 2.4, "glabella": 2.2, "crow": 1.8, "nose": 2.0, "chin": 1.6,
     "nasolabial": 1.4, "under_eye": 1.4,
 }  # fmt: skip
-LINING = 0.5
 ROOM_M = (np.array([0.16, 0.16, 0.08]), np.array([0.16, 0.09, 0.03]))  # below and above the head's extent
 LOOSE_OPACITY = 0.1  # of points that stand anywhere: most of them have to go
 
@@ -54,14 +53,13 @@ def start(head: Head, count: int, seed: int = 0, dynamic: bool = True, loose: in
 
 
 def _crowd(head: Head) -> Array:
-    """[v]: where pictures teach more than the recipe knows there are more: creases are 2 mm wide. The mouth's lining,
-    most of which no picture shows, makes room for them."""
+    """[v]: where pictures teach more than the recipe knows there are more: creases are 2 mm wide."""
     out = np.ones(len(head.template))
     found = zones(head)
     for fold, times in CROWDED.items():
         if fold in found:
             out = np.maximum(out, 1 + (times - 1) * found[fold])
-    return np.where(of_material(head, ("mouth",)) > 0, LINING, out)
+    return out
 
 
 def spread(head: Head, count: int, seed: int = 0) -> Avatar:
@@ -122,7 +120,8 @@ def coloured_from(avatar: Avatar, capture: Capture, shrink: int = 1, report: Rep
     sh[:, 0] = avatar.sh[:, 0]
     seen = weight > 1e-6
     sh[seen, 0] = (total[seen] / weight[seen, None] - 0.5) / SH0
-    sh[~seen, 0] = _in_that_light(avatar, capture.head, sh[:, 0], seen)[~seen]
+    if np.asarray(avatar.sh)[:, 0].any():  # grey discs (spread) know of no colour to be lit
+        sh[~seen, 0] = _in_that_light(avatar, capture.head, sh[:, 0], seen)[~seen]
     return replace(avatar, sh=as_planes(sh))
 
 
