@@ -32,8 +32,8 @@ def choose(mesh: bpy.types.Object, path: str) -> None:
 
 
 def label_of(mesh: bpy.types.Object) -> str:
-    """What the panel calls it: the file's name, or "none"."""
-    return Path(str(mesh.get(PROPERTY, "")).removeprefix("//").replace("\\", "/")).name or "none"
+    """What the panel calls it: the file's name without its ending, or "none"."""
+    return Path(str(mesh.get(PROPERTY, "")).removeprefix("//").replace("\\", "/")).stem or "none"
 
 
 def stored(path: Path) -> str:

@@ -88,12 +88,12 @@ class SOLILOQUY_PT_head(_Panel, bpy.types.Panel):
         column.operator("soliloquy.use_character", icon="USER")
 
     def _appearance(self, layout: bpy.types.UILayout, mesh: bpy.types.Object) -> None:
-        """The net of the avatar: none, or a file."""
-        split = layout.split(factor=0.4, align=True)
-        split.label(text="Appearance")
-        row = split.row(align=True)
-        row.operator("soliloquy.choose_appearance", text=appearance.label_of(mesh), icon="FILE_FOLDER")
-        if mesh.get(appearance.PROPERTY):
+        """The net of the avatar: none, or a file. The file's name needs the whole width."""
+        worn = bool(mesh.get(appearance.PROPERTY))
+        row = layout.row(align=True)
+        text = appearance.label_of(mesh) if worn else "Appearance: none"
+        row.operator("soliloquy.choose_appearance", text=text, icon="SHADING_TEXTURE" if worn else "FILE_FOLDER")
+        if worn:
             row.operator("soliloquy.clear_appearance", text="", icon="X")
 
 

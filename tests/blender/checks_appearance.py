@@ -182,7 +182,7 @@ def check_the_operators_choose_and_clear():
     job("make_net", path=str(other), net="emotag", avatar="dots")
     mesh["soliloquy_head_name"] = "default"
     assert bpy.ops.soliloquy.choose_appearance(filepath=str(net)) == {"FINISHED"}
-    assert appearance.path_of(mesh) == str(net) and appearance.label_of(mesh) == "chosen.safetensors"
+    assert appearance.path_of(mesh) == str(net) and appearance.label_of(mesh) == "chosen"
     for path, words in ((other, "18 vertices"), (FOLDER / "absent.safetensors", "is not there")):
         try:
             bpy.ops.soliloquy.choose_appearance(filepath=str(path))

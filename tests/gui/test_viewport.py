@@ -50,7 +50,7 @@ def run(screen, tmp_path_factory):
     began = time.monotonic()
     with open(folder / "log", "wb") as log:
         subprocess.run(
-            ["timeout", "-s", "KILL", "150", "blender", "--factory-startup", "--window-geometry", "0", "0", "1280",
+            ["timeout", "-s", "KILL", "240", "blender", "--factory-startup", "--window-geometry", "0", "0", "1280",
              "800", "--python", str(HERE / "viewport_script.py"), "--", str(folder)],
             env=env, stdout=log, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
