@@ -69,7 +69,8 @@ class Setting:
         from engine.avatar.appearance.play import Player
 
         anchors = anchors_of(self.avatar, self.head)
-        config = dict.fromkeys(untold(kind_of(name), {}), False)
+        config: dict[str, Any] = dict(kind_of(name).of_captures)
+        config |= dict.fromkeys(untold(kind_of(name), config), False)
         net = build(name, rest_of(self.avatar, self.head, anchors), **config).eval()
         return Player.of(self.avatar, self.head, anchors, name, net)
 

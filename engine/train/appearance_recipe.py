@@ -15,7 +15,6 @@ import torch
 
 from engine.avatar import bind_kernels, free
 from engine.avatar.appearance import build, kind_of
-from engine.avatar.appearance import drive as drive_rows
 from engine.avatar.appearance.anchors import MOUTH, Anchors, anchors_of, rest_of
 from engine.avatar.appearance.apply import changed
 from engine.avatar.appearance.base import Appearance, Drive
@@ -199,11 +198,9 @@ def _driven(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], list[str
     """(config without the branches that nothing drives, their names). Raises BadInput where one was asked for.
 
     Captures are stills without a voice: EmoTalkingGaussian's branches hear what the mouth does instead, and its
-    residual of the normals is trained only where asked for.
+    residual of the normals is trained only where asked for (`Appearance.of_captures`).
     """
-    if kind_of(name) is Branches:
-        config = {"heard": "mouth", "normals": False, **config}
-        config.setdefault("speech", len(drive_rows.MOUTH) if config["heard"] == "mouth" else drive_rows.SPEECH)
+    config = {**kind_of(name).of_captures, **config}
     missing = untold(kind_of(name), config)
     for branch, field in missing.items():
         if branch in config:

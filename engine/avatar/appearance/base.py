@@ -67,6 +67,8 @@ class Appearance(nn.Module):
 
     # Branch (an argument of the class) -> the field of Drive without which it learns nothing of its own.
     needs: ClassVar[dict[str, str]] = {}
+    # Arguments of a net that is trained on captures, where they differ from its own.
+    of_captures: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> dict[str, str]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.avatar.appearance.base import AUS, VA, Appearance, Drive, Rest, mlp
+from engine.avatar.appearance.drive import MOUTH, SPEECH
 from engine.avatar.appearance.triplane import TriPlaneHash
 from engine.core.errors import BadInput
 
@@ -41,11 +42,12 @@ class Attention(nn.Module):
 
 class Branches(Appearance):
     """heard: the field of Drive that stands for the audio, "speech" (features of the voice, as in the paper) or "mouth"
-    (what jaw, lips and tongue do: for captures, which are stills and hold no voice); speech: its length. mouth, face,
-    emotion: which branches there are; attention=False passes the conditions on as they are; normals: whether there is a
-    residual of the normals (all are ablations of the paper)."""
+    (what jaw, lips and tongue do: for captures, which are stills and hold no voice); speech: its length (0: as drive.py
+    has it). mouth, face, emotion: which branches there are; attention=False passes the conditions on as they are;
+    normals: whether there is a residual of the normals (all are ablations of the paper)."""
 
     needs: ClassVar[dict[str, str]] = {"mouth": "speech", "emotion": "va"}
+    of_captures: ClassVar[dict[str, Any]] = {"heard": "mouth", "normals": False}
 
     @classmethod
     def needs_of(cls, config: Mapping[str, Any]) -> dict[str, str]:
@@ -53,11 +55,12 @@ class Branches(Appearance):
         return {**cls.needs, "mouth": str(config.get("heard", "speech"))}
 
     def __init__(
-        self, rest: Rest, speech: int = 64, mouth: bool = True, face: bool = True, emotion: bool = True,
+        self, rest: Rest, speech: int = 0, mouth: bool = True, face: bool = True, emotion: bool = True,
         attention: bool = True, normals: bool = True, hidden: int = HIDDEN, heard: str = "speech",
     ):  # fmt: skip
         if heard not in ("speech", "mouth"):
             raise BadInput(f"heard={heard}: the branches hear 'speech' or 'mouth'")
+        speech = speech or (SPEECH if heard == "speech" else len(MOUTH))
         super().__init__(
             rest, speech=speech, mouth=mouth, face=face, emotion=emotion, attention=attention, normals=normals,
             hidden=hidden, heard=heard,
