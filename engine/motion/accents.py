@@ -1,11 +1,11 @@
 """Accents: what a face adds on stressed syllables and excited phrases, from prosody alone.
 
 Three layers, each with its switch, strength and seed: "accent" lets the strength of the keyed emotion follow how
-excited the voice sounds against its own mean, "brow" moves the brows on stresses (most of those with raised pitch,
-little on the others), "nod" nods on some. Which way brows go depends on what is felt: up in a calm or lifted face,
-further together in a frown; and brows that are held already yield a little between the accents of speech, for what is
-at its limit all the time cannot stress anything. Events are drawn in seconds from the seed, so a performance is the
-same at any frame rate. They change nothing where no voice is.
+excited the voice sounds against its own mean and swell on its stresses, "brow" moves the brows on stresses (most of
+those with raised pitch, little on the others), "nod" nods on some. Which way brows go depends on what is felt: up in a
+calm or lifted face, further together in a frown; and brows that are held already yield a little between the accents of
+speech, for what is at its limit all the time cannot stress anything. Events are drawn in seconds from the seed, so a
+performance is the same at any frame rate. They change nothing where no voice is.
 
 Eyebrow movements go with raised pitch far more often than chance, but most pitch peaks have none (Cavé et al. 1996);
 nods lie on stressed syllables and take 0.3-0.5 s (Hadar et al. 1983).
@@ -24,7 +24,13 @@ from engine.core.sound import Speech
 from engine.speech import prosody
 from engine.speech.prosody import Stress
 
-SWING = 0.22  # of the emotion's strength, up and down, at most
+PHRASE, SWELL = 0.14, 0.14  # of the emotion's strength: with a phrase's excitement; on the strongest stress
+SWING = PHRASE + SWELL  # up and down, at most
+SWELL_RISE_S, SWELL_FALL_S, SWELL_MEAN = 0.22, 0.55, 0.35  # a swell is an arc; what is taken off between swells
+# A face that is keyed at full has nothing left to swell into: there the mean gives way by FULL_ROOM, and the last KNEE
+# of the strength is approached, not struck: an arc that is cut off is a box.
+FULL_FROM, FULL_ROOM, KNEE = 0.7, 0.08, 0.15
+IDLE, IDLE_HZ = 0.20, (0.33, 0.57)  # of an accent: how far brows wander with the phrase between accents, and how fast
 # On the strongest stress; a full AU01 lifts the brow of the default head by 7.8 mm, so accents move it by 1 to 3 mm.
 BROWS = {"AU01": 0.36, "AU02": 0.28, "AU05": 0.12}
 FROWN = {"AU04": 0.40, "AU07": 0.15}
@@ -32,7 +38,7 @@ ROOM, ROOM_AUS = 0.18, ("AU01", "AU02", "AU04")  # share that held brows give up
 ROOM_S = 0.15
 BROW_SHARE, BROW_APART_S = 0.75, 0.9  # of the stresses with raised pitch; least distance
 BROW_LEAST, BROW_MINOR = 0.45, 0.4  # height on the weakest stress; share of a height on a stress that is not answered
-BROW_RISE_S, BROW_HOLD_S, BROW_FALL_S = 0.18, 0.10, 0.38
+BROW_RISE_S, BROW_HOLD_S, BROW_FALL_S = 0.18, 0.04, 0.44  # onset, apex, offset
 NOD_SHARE, NOD_APART_S = 0.65, 0.7
 NOD_RAD = 0.075  # 4 degrees, on the strongest stress
 NOD_DOWN_S, NOD_UP_S = 0.16, 0.30
@@ -88,13 +94,26 @@ def brow_raises(speech: Speech, controls: Controls, times: np.ndarray) -> np.nda
     if not layer.on:
         return np.zeros(len(times))
     stress = stresses_of(speech)
+    if not len(stress.times):  # no prosody, or a voice without any: nothing to follow
+        return np.zeros(len(times))
     height = BROW_LEAST + (1.0 - BROW_LEAST) * stress.strength
     high = np.flatnonzero(stress.rise > 0.5)
     picked = high[chosen(stress.only(high), controls, "brow", BROW_SHARE, BROW_APART_S)]
     height[np.setdiff1d(np.arange(len(height)), picked)] *= BROW_MINOR
     # The top is reached on the nucleus: brows lead the word a little.
     level = bumps(stress.times, height, times, BROW_RISE_S, BROW_HOLD_S, BROW_FALL_S)
+    level = level + IDLE * _lilt(speech, controls, times) * (1.0 - level)
     return np.clip(level * layer.strength, 0, 1)
+
+
+def _lilt(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray:
+    """How brows wander while someone speaks: with how excited the phrase sounds, and of themselves. [t] in [0, 1],
+    0 in silence. times [t] seconds."""
+    excited = np.interp(times, speech.times, 0.5 * (1.0 + prosody.arousal(*_voice(speech))))
+    rng = np.random.default_rng([controls.seed, _IDS["brow"], layer_of(controls, "brow").seed, 1])
+    waves = [np.sin(2 * np.pi * (hz * times + phase)) for hz, phase in zip(IDLE_HZ, rng.random(2), strict=True)]
+    wander = 0.5 + 0.25 * sum(waves)
+    return (0.4 * excited + 0.6 * wander) * np.interp(times, speech.times, _talking(speech))
 
 
 def nods(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray:
@@ -113,8 +132,14 @@ def swing(speech: Speech, controls: Controls, times: np.ndarray) -> np.ndarray:
     layer = layer_of(controls, "accent")
     if not layer.on:
         return np.ones(len(times))
-    level = prosody.arousal(*_voice(speech))
-    return 1.0 + SWING * layer.strength * np.interp(times, speech.times, level)
+    voice = _voice(speech)
+    excited = np.interp(times, speech.times, prosody.arousal(*voice))
+    stress = prosody.stresses(*voice)
+    if not len(stress.times):
+        return 1.0 + PHRASE * layer.strength * excited
+    arcs = bumps(stress.times, stress.strength, times, SWELL_RISE_S, 0.0, SWELL_FALL_S)
+    swell = arcs - SWELL_MEAN * np.interp(times, speech.times, _talking(speech)) * (1.0 - arcs)
+    return 1.0 + layer.strength * (PHRASE * excited + SWELL * swell)
 
 
 class Accented:
@@ -126,7 +151,8 @@ class Accented:
         self._times = grid
         self._brow = brow_raises(speech, controls, grid)
         self._swing = swing(speech, controls, grid)
-        layer = layer_of(controls, "brow")
+        accent, layer = layer_of(controls, "accent"), layer_of(controls, "brow")
+        self._swings = _talking(speech) * (accent.on and bool(np.any(self._swing != 1.0)))
         known = layer.on and self._brow.any()  # a voice without prosody takes nothing from a held brow
         self._room = ROOM * min(layer.strength, 1.0) * _talking(speech) if known else np.zeros(len(grid))
 
@@ -136,7 +162,7 @@ class Accented:
     def __call__(self, track: ControlTrack) -> ControlTrack:
         """`track` with the accents added. The keyed curves stay what they are: this is a copy."""
         brow, room = (self._at(curve, track.times, 0.0)[:, None] for curve in (self._brow, self._room))
-        intensity = (track.intensity * self._at(self._swing, track.times, 1.0)).astype(np.float32)
+        intensity = self._swung(track).astype(np.float32)
         felt = join(label_au(track.emotion, intensity), affect_au(track.va))
         frown = np.clip(felt[:, AU_INDEX["AU04"]] - felt[:, AU_INDEX["AU01"]], 0.0, 1.0)
         offset = track.au_offset.copy()
@@ -146,8 +172,17 @@ class Accented:
             offset[:, AU_INDEX[name]] -= room * (1.0 - brow) * felt[:, AU_INDEX[name]]
         for weights, share in ((BROWS, free * (1.0 - frown)), (FROWN, frown)):
             for name, weight in weights.items():
-                offset[:, AU_INDEX[name]] += (weight * brow * share).astype(np.float32)
+                left = np.clip(1.0 - felt[:, AU_INDEX[name]], 0.0, weight)  # as far as the brow still can
+                offset[:, AU_INDEX[name]] += (left * brow * share).astype(np.float32)
         return replace(track, au_offset=offset, intensity=intensity)
+
+    def _swung(self, track: ControlTrack) -> np.ndarray:
+        """The emotion's strength with the swing of the voice. [t]."""
+        speaking = self._at(self._swings, track.times, 0.0)
+        full = np.clip((track.intensity - FULL_FROM) / (1.0 - FULL_FROM), 0.0, 1.0)
+        out = track.intensity * (self._at(self._swing, track.times, 1.0) - FULL_ROOM * full * speaking)
+        over = np.maximum(out - (1.0 - KNEE), 0.0)
+        return out - speaking * (over - KNEE * np.tanh(over / KNEE))
 
 
 def _talking(speech: Speech) -> np.ndarray:

@@ -22,7 +22,7 @@ from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX, EXTRA, EXT
 from engine.core.sound import Speech
 from engine.head.action_units import to_shapes
 from engine.motion.base import CONTROLS, MotionSlice
-from engine.motion.calm import calm
+from engine.motion.calm import calm, decided
 from engine.motion.life import living_au
 from engine.motion.manner import MARGIN_ROWS, coloured
 
@@ -44,6 +44,7 @@ CLOSE = {"mouthPressLeft": 0.20, "mouthPressRight": 0.20, "mouthRollLower": 0.10
 
 OPENING = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthFunnel",
             "mouthShrugUpper", "mouthStretchLeft", "mouthStretchRight")  # fmt: skip
+TURN_S, EASE_S = 0.4, 0.12  # pauses in which the mouth is still speech's; how it takes and gives the mouth
 _SMILE = ("mouthSmileLeft", "mouthSmileRight", "mouthDimpleLeft", "mouthDimpleRight", "mouthStretchLeft",
           "mouthStretchRight")  # fmt: skip
 LOWER_LIP = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthShrugLower", "mouthRollLower", "mouthPressLeft",
@@ -95,7 +96,7 @@ def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np
     arkit[:, ARKIT_INDEX["jawOpen"]] = jaw
     pursed = ROUND_CLOSE * np.maximum(round_, funnel) * free
     arkit[:, ARKIT_INDEX["mouthClose"]] = np.minimum(jaw * close + pursed, jaw + 0.02)
-    add(ROUND, round_ * (1.0 - 0.5 * close) * (1.0 - 0.8 * bite))
+    add(ROUND, round_ * (1.0 - 0.5 * close) * (1.0 - bite))
     add(FUNNEL, funnel * free)
     add(SPREAD, channel["spread"] * (1.0 - 0.6 * np.maximum(close, bite)) * (1.0 - round_))
     add(UPPER, channel["upper_lip_raise"] * free)
@@ -124,18 +125,24 @@ def blend_share(
     # How far the lips part is speech's to say: a grin held open would hide every vowel.
     share[:, _columns(OPENING)] *= ((1.0 - close) * (1.0 - 0.5 * voice))[:, None]
     share[:, _columns(_SMILE)] *= np.reshape(
-        (1.0 - 0.95 * rounded(np.asarray(rounding))) * (1.0 - 0.3 * labiodental), (-1, 1)
+        (1.0 - 0.85 * rounded(np.asarray(rounding))) * (1.0 - 0.3 * labiodental), (-1, 1)
     )
     share[:, _columns(LOWER_LIP)] *= (1.0 - labiodental)[:, None]  # the lower lip is on the teeth
     share[:, ARKIT_INDEX["jawOpen"]] *= (1.0 - close) * (1.0 - voice * (1.0 - jaw_freedom(np.asarray(jaw_open))))
     return share
 
 
-def blend(speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray) -> np.ndarray:
-    """Speech and expression weights [t, 52] each -> one face [t, 52], by the rules at the module's head."""
+def blend(
+    speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray, talking: np.ndarray | None = None
+) -> np.ndarray:
+    """Speech and expression weights [t, 52] each -> one face [t, 52], by the rules at the module's head.
+
+    talking [t] in [0, 1]: how far the mouth belongs to speech (`conversing`); the voice itself where it is not given.
+    """
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
     shown = blend_share(
-        late(channel["lip_close"]), channel["labiodental"], channel["voice"],
+        late(channel["lip_close"]), channel["labiodental"],
+        channel["voice"] if talking is None else talking,
         np.maximum(channel["round"], channel["funnel"]), channel["jaw_open"],
     )  # fmt: skip
     face = expression * shown
@@ -143,6 +150,28 @@ def blend(speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray) 
     out = speech + face
     out[:, jaw] = np.maximum(speech[:, jaw], face[:, jaw])
     return np.clip(out, 0.0, 1.0)
+
+
+def conversing(voice: np.ndarray, rate_hz: float = 50.0) -> np.ndarray:
+    """How far the mouth belongs to speech: voice [t] with its pauses of up to TURN_S filled and its ends eased over
+    EASE_S, so that no expression jumps into the gap between two words. [t] in [0, 1]."""
+    from scipy.ndimage import grey_closing, uniform_filter1d
+
+    if len(voice) < 3:
+        return voice
+    filled = np.maximum(voice, grey_closing(voice, size=round(TURN_S * rate_hz) | 1, mode="nearest"))
+    ease = round(EASE_S * rate_hz)
+    for _ in range(2):  # twice a box is a tent: onset and offset without corners
+        filled = uniform_filter1d(filled, ease, mode="nearest")
+    return np.clip(filled, 0.0, 1.0).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """A voice as the rules use it: articulation [t, 11], and `conversing` [t]."""
+
+    articulation: np.ndarray
+    talking: np.ndarray
 
 
 class Direct:
@@ -153,12 +182,13 @@ class Direct:
     native_fps = 50.0
     checkpoint_sha256 = ""
 
-    def prepare(self, speech: Speech) -> Speech:
-        return dataclasses.replace(speech, articulation=calm(speech.articulation))
+    def prepare(self, speech: Speech) -> Heard:
+        articulation = calm(decided(speech.articulation))
+        return Heard(articulation, conversing(articulation[:, ARTICULATION_INDEX["voice"]], self.native_fps))
 
     def run(
         self,
-        cache: Speech,
+        cache: Heard,
         controls: Callable[[np.ndarray], ControlTrack],
         t0: float,
         t1: float,
@@ -180,7 +210,7 @@ class Direct:
         express_extra[:, EXTRA_INDEX["lipsTogether"]] *= silent
         motion = MotionSlice(
             times=times,
-            arkit=blend(speech, express, articulation).astype(np.float32),
+            arkit=blend(speech, express, articulation, cache.talking[within][inner]).astype(np.float32),
             extra=np.clip(extra + express_extra, 0.0, 1.0).astype(np.float32),
             au=au,
             closure=late(articulation[:, ARTICULATION_INDEX["lip_close"]]),

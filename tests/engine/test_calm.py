@@ -47,3 +47,32 @@ def test_contacts_and_constants_are_left_alone():
     np.testing.assert_allclose(calm(track(np.full(30, 0.4))), 0.4, rtol=1e-6)
     assert out.min() >= 0.0 and out.max() <= 1.0
     assert calm(seen[:1]) is not None and len(calm(seen[:0])) == 0
+
+
+def test_traces_of_rounding_go_and_round_lips_stay():
+    from engine.motion.calm import decided
+
+    said = np.zeros((5, 11), np.float32)
+    column = ARTICULATION_INDEX["round"]
+    said[:, column] = [0.0, 0.05, 0.2, 0.42, 0.9]
+    out = decided(said)[:, column]
+    assert out[1] == 0 and out[2] < 0.1 and np.array_equal(out[3:], said[3:, column]) and (np.diff(out) >= 0).all()
+
+
+def test_surprise_does_not_gape_at_an_s_nor_in_the_gap_between_two_words():
+    from engine.core.names import ARKIT, ARKIT_INDEX
+    from engine.motion.direct import blend, conversing
+
+    voice = np.ones(200, np.float32)
+    voice[100:110] = 0.0  # 0.2 s
+    talking = conversing(voice)
+    said = np.zeros((200, 11), np.float32)
+    said[:, ARTICULATION_INDEX["voice"]] = voice
+    said[:50, ARTICULATION_INDEX["jaw_open"]] = 0.06  # s
+    said[50:, ARTICULATION_INDEX["jaw_open"]] = 0.5
+    amazed = np.zeros((200, len(ARKIT)), np.float32)
+    jaw = ARKIT_INDEX["jawOpen"]
+    amazed[:, jaw] = 0.4
+    shown = blend(np.zeros_like(amazed), amazed, said, talking)[:, jaw]
+    assert shown[:50].max() < 0.02 and shown[60:].min() > 0.3, "its vowels are astonished"
+    assert talking.min() > 0.99 and np.abs(np.diff(conversing(np.repeat([0.0, 1.0], 60)))).max() < 0.2

@@ -23,7 +23,7 @@ from engine.core.phones import Segment
 from engine.core.sound import SAMPLE_RATE, Audio, Cue, Features, Speech
 from engine.head.action_units import to_shapes
 from engine.motion.contacts import about_to_speak, part, seal
-from engine.motion.direct import JAW, blend, late, mouth
+from engine.motion.direct import JAW, blend, conversing, late, mouth
 from engine.motion.layers import Layers, make_layers
 from engine.motion.life import living_au
 from engine.motion.manner import coloured
@@ -163,7 +163,8 @@ def _face(
     express, express_extra = to_shapes(au)
     # As in direct.py: tight lips are pressed together in silence only.
     express_extra[:, EXTRA_INDEX["lipsTogether"]] *= 1.0 - spoken[:, ARTICULATION_INDEX["voice"]]
-    arkit = blend(speaking, express, spoken).astype(np.float32)
+    talking = conversing(spoken[:, ARTICULATION_INDEX["voice"]], RATE_HZ)
+    arkit = blend(speaking, express, spoken, talking).astype(np.float32)
     said = tuple((cue.phone, cue.start, cue.end) for cue in speech.cues)
     jaw = ARKIT_INDEX["jawOpen"]
     arkit[:, jaw] = np.minimum(arkit[:, jaw], JAW * jaw_most(said, times))  # no mood gapes at an s
