@@ -100,7 +100,7 @@ def test_raised_brows_colour_the_forehead_of_an_avatar_with_channels(run):
     assert not differ(image(run, "brows_folded_0"), image(run, "brows_default_0")).any(), "at rest there is no channel"
     folded, plain = image(run, "brows_folded_1"), image(run, "brows_default_1")
     rows = np.nonzero(differ(folded, plain))[0]
-    there = np.nonzero(plain.max(-1) > 0.1)[0]
+    there = np.nonzero(plain[:, 300:-300].max(-1) > 0.1)[0]  # without the window's little arrows in the corners
     assert len(rows) > 200 and folded.mean() < plain.mean(), "the folds are darker"
     assert np.median(rows) > there.min() + 0.6 * np.ptp(there), "in the upper face"
 
