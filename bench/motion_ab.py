@@ -74,9 +74,10 @@ def one(
     start = busiest(clip, MOMENTS * STEP_S)
     frames = np.clip(np.round((start + STEP_S * np.arange(MOMENTS)) * FPS).astype(int), 0, len(take) - 1)
     meshes, camera = take_vertices(take, head, frames), close_up(head, size)
+    weights = np.concatenate([take.arkit, take.extra], 1)[frames]
     moments = [
-        (shot(avatar, head, p, camera), f"{f / FPS:.2f} {phone_at(clip, f / FPS)}")
-        for p, f in zip(meshes, frames, strict=True)
+        (shot(avatar, head, (p, w), camera), f"{f / FPS:.2f} {phone_at(clip, f / FPS)}")
+        for p, w, f in zip(meshes, weights, frames, strict=True)
     ]
     still = evaluate.vertices(head, take.arkit, take.extra, None)
     rest = lip_gap(head, head.template[None])[0]
