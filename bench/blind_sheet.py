@@ -64,7 +64,8 @@ def main() -> None:
         spoken = voiced[np.clip(np.round(take.times * 50).astype(int), 0, len(voiced) - 1)]
         frame = int(rng.choice(np.flatnonzero(spoken & (take.times > 0.4))))
         points = evaluate.vertices(head, take.arkit[frame : frame + 1], take.extra[frame : frame + 1], None)[0]
-        images.append((shot(avatar, head, points, camera), str(len(images) + 1)))
+        weights = np.concatenate([take.arkit[frame], take.extra[frame]])
+        images.append((shot(avatar, head, (points, weights), camera), str(len(images) + 1)))
         key.append({"label": label, "voice": k, "frame": frame})
     write_sheet(args.out, [images[i : i + COLUMNS] for i in range(0, len(images), COLUMNS)])
     write_json(args.key, {"key": key})

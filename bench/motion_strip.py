@@ -79,12 +79,12 @@ def main() -> None:
         for row in args.rows:
             take = perform(audio, keyed(row, audio.duration), 25, 1, motion, head, heard)
             frames = np.linspace(0.08 * len(take), 0.92 * len(take), args.columns).astype(int)
-            points = take_vertices(take, head, frames)
+            points, weights = take_vertices(take, head, frames), np.concatenate([take.arkit, take.extra], 1)[frames]
             name = motion.partition("@")[0]
             sheet.append(
                 [
-                    (shot(avatar, head, p, camera), f"{name} {row} {f / 25:.2f} s")
-                    for p, f in zip(points, frames, strict=True)
+                    (shot(avatar, head, (p, w), camera), f"{name} {row} {f / 25:.2f} s")
+                    for p, w, f in zip(points, weights, frames, strict=True)
                 ]
             )
     write_sheet(args.out, sheet)
