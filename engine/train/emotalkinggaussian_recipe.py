@@ -50,7 +50,7 @@ AFFECTS = np.array(
     [(0.8 * np.cos(a), 0.8 * np.sin(a)) for a in np.radians(np.arange(22.5, 360, 45))]
     + [(0.5 * np.cos(a), 0.5 * np.sin(a)) for a in np.radians(np.arange(45, 360, 90))], np.float32,
 )  # fmt: skip
-CONFIG: dict[str, Any] = {"audio": 32, "hidden": 96}
+CONFIG: dict[str, Any] = {"audio": 48, "hidden": 96}
 ABLATIONS: dict[str, dict[str, Any]] = {  # the paper's table 4; that without normals concerns an avatar
     "combined": {"combined": True}, "emotion": {"emotion": False}, "sync": {"sync": 0.0},
 }  # fmt: skip
@@ -74,7 +74,7 @@ def lessons(pool: Pool, extra: tuple[np.ndarray, ...] = ()) -> Lessons:
 
 @dataclass(frozen=True)
 class Batch:
-    """speech [b, t + 2 EDGE, 75], units [b, t, 14], affect [b, t, 2], goal [n, t, k] of the first n windows; the other
+    """speech [b, t + 2 EDGE, 75], units [b, t, 16], affect [b, t, 2], goal [n, t, k] of the first n windows; the other
     b - n are curated speech, whose face nobody knows."""
 
     speech: Tensor

@@ -22,7 +22,7 @@ from engine.motion import emotalkinggaussian as system
 from engine.motion.emotalkinggaussian import EmoTalkingGaussian
 from engine.motion.nets import file
 from engine.motion.nets.basis import left_out_mm, region_metric
-from engine.motion.nets.face_branches import EDGE, FaceBranches, of_config, parts_of, sites_of
+from engine.motion.nets.face_branches import EDGE, UNITS, FaceBranches, of_config, parts_of, sites_of
 from engine.motion.nets.triplane import TriPlaneHash
 from engine.motion.perform import perform, run_system
 from engine.studio.speech_corpus import espeak
@@ -75,7 +75,7 @@ def small(head, basis, **more):
 def given(b=2, t=5, seed=0, dtype=torch.float32):
     rng = torch.Generator().manual_seed(seed)
     return tuple(
-        torch.rand(b, n, c, generator=rng).to(dtype) for n, c in ((t + 2 * EDGE, 75), (t, 14), (t, 2))
+        torch.rand(b, n, c, generator=rng).to(dtype) for n, c in ((t + 2 * EDGE, 75), (t, UNITS), (t, 2))
     )  # fmt: skip
 
 
@@ -207,9 +207,9 @@ def test_a_part_of_the_points_shows_the_same_face(head, basis, sites):
 def test_attention_weighs_a_condition_by_place(head, basis):
     net = small(head, basis).eval()
     features = net.planes["face"](net.points[: net.count])
-    condition = torch.rand(3, 1, 14)
+    condition = torch.rand(3, 1, UNITS)
     seen = net.looks["units"](features, condition)
-    assert seen.shape == (3, net.count, 14) and (seen <= condition).all() and (seen >= 0).all()
+    assert seen.shape == (3, net.count, UNITS) and (seen <= condition).all() and (seen >= 0).all()
     assert seen.std(1).min() > 0, "places differ"
 
 
@@ -272,7 +272,7 @@ def test_a_batch_holds_performances_then_curated_speech(pool, basis, extra):
     made = recipe.batch_of(data, basis, np.random.default_rng(0), felt=0.5)
     whole = recipe.BATCH + recipe.EXTRA
     assert made.speech.shape == (whole, recipe.ROWS + 2 * EDGE, 75) and made.said.shape == (whole, recipe.ROWS, 75)
-    assert made.units.shape == (whole, recipe.ROWS, 14) and made.affect.shape == (whole, recipe.ROWS, 2)
+    assert made.units.shape == (whole, recipe.ROWS, UNITS) and made.affect.shape == (whole, recipe.ROWS, 2)
     assert made.goal.shape == (recipe.BATCH, recipe.ROWS, basis.size)
     assert made.affect[recipe.BATCH :].any() and made.units[recipe.BATCH :].any()
     plain = recipe.batch_of(data, basis, np.random.default_rng(0))

@@ -29,8 +29,9 @@ from engine.motion.nets.basis import Basis, shape_rows
 from engine.motion.nets.triplane import TriPlaneHash
 
 INPUT = len(ARTICULATION) + 64
-UNITS, AFFECT = 14, 2  # upper-face units on two sides; valence and arousal
-EDGE = 14  # rows that the audio nets look to either side (0.28 s)
+UNITS, AFFECT = 16, 2  # upper-face units on two sides; valence and arousal
+EDGE = 20  # rows that the audio nets look to either side (0.4 s)
+HEAR = 128  # width inside an audio net: it runs once a row, a branch at every point of it
 FACE, MOUTH, LIPS = 240, 40, 56  # points; of the face's so many lie on the lips
 _WITHIN = ("mouth_inside", "teeth_lower", "tongue")
 _MOVES_MM = 0.2  # of a point inside the mouth that is worth a place
@@ -149,8 +150,8 @@ class Manipulation(nn.Module):
 def audio_net(width: int) -> nn.Sequential:
     """Speech [b, 75, t + 2 EDGE] -> a [b, width, t]; each branch has its own, as in TalkingGaussian."""
     return nn.Sequential(
-        nn.Conv1d(INPUT, 64, 5), nn.GELU(), nn.Conv1d(64, 64, 5, dilation=2), nn.GELU(),
-        nn.Conv1d(64, width, 5, dilation=4),
+        nn.Conv1d(INPUT, HEAR, 5), nn.GELU(), nn.Conv1d(HEAR, HEAR, 5, dilation=2), nn.GELU(),
+        nn.Conv1d(HEAR, HEAR, 5, dilation=4), nn.GELU(), nn.Conv1d(HEAR, width, 3, dilation=6),
     )  # fmt: skip
 
 
@@ -169,7 +170,7 @@ class Made(NamedTuple):
 
 
 class FaceBranches(nn.Module):
-    """(speech [b, t + 2 EDGE, 75], units [b, t, 14], affect [b, t, 2]) -> Made.
+    """(speech [b, t + 2 EDGE, 75], units [b, t, 16], affect [b, t, 2]) -> Made.
 
     audio, hidden: widths. combined: one face branch that also hears valence and arousal; emotion=False: no emotion
     branch (both ablations of the paper's table 4). No row hangs on the window that it is in.
@@ -233,7 +234,7 @@ class FaceBranches(nn.Module):
         return self.nets["mouth"](self.planes["mouth"](self.points[self.count :]), heard)
 
     def face(self, heard: Tensor, told: Tensor, places: Tensor) -> Tensor:
-        """Eq. 4. heard [n, 1, audio], told [n, 1, 14], places [f, 3] metres -> [n, f, 3] mm."""
+        """Eq. 4. heard [n, 1, audio], told [n, 1, 16], places [f, 3] metres -> [n, f, 3] mm."""
         features = self.planes["face"](places)
         seen = [self.looks["speech"](features, heard), self.looks["units"](features, told)]
         return self.nets["face"](features, torch.cat(seen, -1))
@@ -270,7 +271,7 @@ class FaceBranches(nn.Module):
         return Made(mouth, face, felt, self.coefficients(torch.cat([face + felt, mouth], 2)))
 
     def _plain_row(self, window: Tensor, units: Tensor, affect: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """window [2 EDGE + 1, 75], units [14], affect [2] -> mouth [m, 3], face and emotion [f, 3]."""
+        """window [2 EDGE + 1, 75], units [16], affect [2] -> mouth [m, 3], face and emotion [f, 3]."""
         said = {name: hear(window.T[None])[0, :, 0] for name, hear in self.hear.items()}
         inside, outside = self.points[self.count :], self.points[: self.count]
         mouth = _plain_branch(self.nets["mouth"], self.planes["mouth"](inside), said["mouth"])
