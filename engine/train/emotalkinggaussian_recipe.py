@@ -273,7 +273,7 @@ def fit_branches(tutor: Tutor, plan: Plan, report: Reporter = SILENT) -> tuple[l
 
 
 def recipe(
-    out: Path, work: Path, *, seed: int = 0, report: Reporter = SILENT, steps: str = "3000", ablate: str = ""
+    out: Path, work: Path, *, seed: int = 0, report: Reporter = SILENT, steps: str = "2500", ablate: str = ""
 ) -> dict[str, Any]:
     """`train emotalkinggaussian OUT --work SET`: every stage, the checkpoint, its log and its curves.
 
