@@ -182,6 +182,15 @@ def test_the_fast_triplane_is_the_plain_one():
         fast = planes(points)
     plain = planes(points)
     assert plain.requires_grad and not fast.requires_grad and torch.allclose(fast, plain, atol=2e-4)
+    slope, found = torch.randn_like(plain), []
+    for way in (planes.sampled, planes.plain):
+        unit = torch.rand(200, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        planes.zero_grad()
+        value = way(unit)
+        (value * slope[:200]).sum().backward()
+        found.append((value, planes.table.grad.clone(), unit.grad))
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, atol=2e-5 * float(b.detach().abs().max()))  # float32 places, nodes 1/255 apart
 
 
 def test_composition():
