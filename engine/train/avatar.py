@@ -46,7 +46,8 @@ LARGEST_M, LARGEST_HAIR_M = 0.009, 0.012
 REACH_M = 0.004  # how far a Gaussian may leave the place where it was seeded
 REACH_LOOSE_M, REACH_INSIDE_M = 0.06, 0.0015
 SHRINK, GROW = 0.35, 0.25  # of logarithms of sizes: how far parts of the mouth may leave theirs
-SOLID_LOGIT = 2.0  # opacity .88: the lining of the mouth stays closed
+LINING_LOGIT, LIPS_LOGIT = 3.0, 2.2  # opacities .95 and .9: a mouth's lining, and the skin about it, stay closed
+ABOUT_MOUTH = 0.3  # of the jaw channel's mask: from here on skin lies over the mouth
 GEOMETRY_EVERY = 4  # steps between those that compare depth and normals
 PATIENCE = 3  # checks without a better one, after which training ends
 LOOKS = 16  # pictures of one such look, at most
@@ -103,9 +104,7 @@ class Training:
         # nothing presses through the lips where no picture was taken.
         inside = _made_of(capture.head, first, INSIDE) & (reach < REACH_LOOSE_M)
         reach[inside] = REACH_INSIDE_M
-        self._inside, self._lining = (
-            np.flatnonzero(a) for a in (inside, inside & _made_of(capture.head, first, ("mouth",)))
-        )
+        self._inside, self._floor = np.flatnonzero(inside), _closed(capture.head, first, inside)
         self._seeded = self.model.values["log_scales"][:, self._inside].copy()
         self._reach = reach / np.maximum(self.model.sizes(), 1e-9)
 
@@ -151,7 +150,7 @@ class Training:
         self.model.limit(self._largest)
         scales, logits = self.model.values["log_scales"], self.model.values["logits"]
         scales[:, self._inside] = np.clip(scales[:, self._inside], self._seeded - SHRINK, self._seeded + GROW)
-        logits[self._lining] = np.maximum(logits[self._lining], SOLID_LOGIT)
+        np.maximum(logits, self._floor, out=logits)
         gap = self.model.values["means"] - self.model.start
         far = np.linalg.norm(gap, axis=0) / self._reach
         self.model.values["means"] = self.model.start + gap / np.maximum(far, 1).astype(np.float32)
@@ -217,6 +216,19 @@ class Training:
 def _made_of(head: Head, avatar: Avatar, materials: tuple[str, ...]) -> Array:
     """[n] bool: Gaussians on triangles of these materials."""
     return np.asarray(np.isin(head.face_material, material_ids(head, materials))[head.triangle_face[avatar.triangle]])
+
+
+def _closed(head: Head, avatar: Avatar, inside: Array) -> Array:
+    """[n] float32: the least logit of each opacity."""
+    floor = np.full(len(avatar), -np.inf, np.float32)
+    floor[inside & _made_of(head, avatar, ("mouth",))] = LINING_LOGIT
+    for jaw in channels.empty(head, avatar.triangle, ("jaw",)):
+        over = np.zeros(len(avatar), bool)
+        over[jaw.rows[jaw.mask > ABOUT_MOUTH]] = True
+        if avatar.free is not None:
+            over[avatar.free.rows] = False
+        floor[over & _made_of(head, avatar, ("skin", "lips"))] = LIPS_LOGIT
+    return floor
 
 
 def _largest(head: Head, avatar: Avatar) -> Array:

@@ -11,7 +11,7 @@ from engine.avatar.attach import attach, axes_from_normals, quaternions
 from engine.avatar.bind import bind
 from engine.avatar.default import build_default_avatar
 from engine.avatar.layout import as_planes
-from engine.avatar.surface import LAYERS
+from engine.avatar.surface import LAYERS, of_material
 from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 from engine.core.progress import SILENT, Reporter
@@ -35,6 +35,7 @@ CROWDED = {
     "forehead_inner": 2.4, "forehead_outer": 2.4, "glabella": 2.2, "crow": 1.8, "nose": 2.0, "chin": 1.6,
     "nasolabial": 1.4, "under_eye": 1.4,
 }  # fmt: skip
+DEEP_M, GROWN = 0.012, 0.4  # behind lips and cheeks; of the logarithm of sizes
 ROOM_M = (np.array([0.16, 0.16, 0.08]), np.array([0.16, 0.09, 0.03]))  # below and above the head's extent
 LOOSE_OPACITY = 0.1  # of points that stand anywhere: most of them have to go
 
@@ -44,7 +45,7 @@ def start(head: Head, count: int, seed: int = 0, dynamic: bool = True, loose: in
     if count < 1 or loose < 0:
         raise BadInput("an avatar needs at least one Gaussian")
     if count >= FEW:
-        made = build_default_avatar(head, count, seed, hairy=HAIRY, crowd=_crowd(head))
+        made = closed_throat(build_default_avatar(head, count, seed, hairy=HAIRY, crowd=_crowd(head)), head)
     else:
         made = spread(head, count, seed)
     made = replace(made, opacity=np.minimum(made.opacity, np.float32(OPACITY)))
@@ -60,6 +61,20 @@ def _crowd(head: Head) -> Array:
         if fold in found:
             out = np.maximum(out, 1 + (times - 1) * found[fold])
     return out
+
+
+def closed_throat(avatar: Avatar, head: Head) -> Avatar:
+    """The avatar with larger discs far back in the mouth, where nothing lies close before them: with fewer of them than
+    the recipe has, the nape would be seen between the teeth. Heads without a mouth stay as they are."""
+    from scipy.spatial import cKDTree
+
+    lining, lips = of_material(head, ("mouth",)), head.template[np.unique(head.lip_pairs)]
+    outer = head.template[(np.asarray(head.masks.get("skin", np.ones(len(lining)))) > 0.5) & (lining == 0)]
+    if not lining.any() or not len(lips) or not len(outer):
+        return avatar
+    deep = (cKDTree(outer).query(head.template)[0] > DEEP_M) & (head.template[:, 2] < lips[:, 2].mean() - DEEP_M)
+    rows = (lining * deep)[head.triangles[avatar.triangle]].min(1) > 0
+    return replace(avatar, log_scales=as_planes(np.asarray(avatar.log_scales) + np.where(rows, GROWN, 0)[:, None]))
 
 
 def spread(head: Head, count: int, seed: int = 0) -> Avatar:
