@@ -13,7 +13,7 @@ from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, AU_INDEX
 from engine.head.action_units import to_shapes
 from engine.head.evaluate import vertices
 from engine.head.library import load_head
-from engine.motion import base
+from engine.motion import base, emodifftalk
 from engine.motion.direct import Direct, blend, late, mouth
 from engine.motion.emodifftalk import EmoDiffTalk, noise_rows
 from engine.motion.nets import au_diffusion as diffusion
@@ -153,6 +153,14 @@ def test_noise_does_not_hang_on_the_cut():
     assert whole.std() == pytest.approx(1, abs=0.1)
 
 
+def test_smoothing_keeps_what_is_slow_and_calms_a_tremor():
+    reach = emodifftalk.STILLED_REACH
+    line = np.stack([np.full(40, 0.3), 0.01 * np.arange(40)], 1).astype(np.float32)
+    assert np.abs(emodifftalk.stilled(line) - line[reach:-reach]).max() < 1e-6
+    tremor = np.where(np.arange(40) % 2, 1.0, -1.0)[:, None].astype(np.float32)
+    assert np.abs(emodifftalk.stilled(tremor)).max() < 0.1
+
+
 def test_any_cut_gives_the_same_motion(checkpoint, monkeypatch):
     system = EmoDiffTalk(checkpoint)
     whole = run_system(system, voice(7.0), HAPPY)
@@ -230,16 +238,21 @@ def face_mm(head, motion):
     return vertices(head, motion.arkit, motion.extra) * 1000
 
 
-def test_seams_are_as_smooth_as_what_lies_between(bundled, head, spoken):
-    """Speed and its change at the ends of windows against elsewhere, beside `direct`, which has no windows."""
-    ratios = []
+def test_seams_are_as_smooth_as_what_lies_between(bundled, head):
+    """Speed and its change at the ends of windows against elsewhere, beside `direct`, which has no windows. Over
+    several clips: the dozen ends of one may all fall on quick syllables (ratios of 1.5 and 1.9 in the truth itself)."""
+    voices, ratios = [heard for _, heard in held_out("label", 6)], []
     for system in (bundled, Direct()):
-        points = face_mm(head, run_system(system, spoken[1], HAPPY))[:, np.asarray(head.masks["lips"]) >= 0.5]
-        offset = (np.arange(len(points)) + diffusion.OVERLAP) % diffusion.HOP
-        seam = np.isin(offset, [0, 1, diffusion.HOP - 1, *range(diffusion.OVERLAP - 1, diffusion.OVERLAP + 2)])
         for order in (1, 2):
-            moved = np.linalg.norm(np.diff(points, order, axis=0), axis=2).mean(1)
-            ratios.append(moved[seam[: len(moved)]].mean() / moved[~seam[: len(moved)]].mean())
+            at_ends, between = [], []
+            for heard in voices:
+                points = face_mm(head, run_system(system, heard, HAPPY))[:, np.asarray(head.masks["lips"]) >= 0.5]
+                moved = np.linalg.norm(np.diff(points, order, axis=0), axis=2).mean(1)
+                offset = (np.arange(len(moved)) + diffusion.OVERLAP) % diffusion.HOP
+                ends = [0, 1, diffusion.HOP - 1, *range(diffusion.OVERLAP - 1, diffusion.OVERLAP + 2)]
+                at_ends.append(moved[np.isin(offset, ends)])
+                between.append(moved[~np.isin(offset, ends)])
+            ratios.append(np.concatenate(at_ends).mean() / np.concatenate(between).mean())
     # A jump of a fifth of the usual step at each seam would show as 1.2.
     assert ratios[0] < 1.2 * ratios[2] and ratios[1] < 1.2 * ratios[3]
 
@@ -255,6 +268,7 @@ def test_another_seed_changes_the_upper_face_more_than_the_lips(bundled, head, s
 def test_the_seed_draws_of_each_component_what_it_may(bundled):
     starts = window_starts(0, 60_000)
     noise = np.concatenate([bundled.noise(seed, starts).numpy() for seed in range(60)])
-    power = np.square(noise).mean((0, 1)) / np.maximum(bundled.varied, 1e-3)
+    power = np.square(noise).mean((0, 1))
     # Half of a component's power is one draw a seed: of 60 draws' power the standard deviation is a tenth of it.
-    assert np.abs(power - 1).max() < 0.4 and bundled.varied.min() < 0.1 < 0.9 < bundled.varied.max()
+    assert (np.abs(power - bundled.varied) < 0.4 * bundled.varied + 1e-3).all()
+    assert bundled.varied.min() < 0.1 and bundled.varied.max() > 0.5
