@@ -12,7 +12,6 @@ unaffordable here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -272,6 +271,24 @@ def fit_branches(tutor: Tutor, plan: Plan, report: Reporter = SILENT) -> tuple[l
     return log, tuple(plans)
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What every training of this recipe begins with."""
+
+    head: Head
+    basis: Basis
+    data: Lessons
+    held: Lessons
+
+
+def ready(work: Path, seed: int = 0, report: Reporter = SILENT) -> Ready:
+    """Read the set and speak the curated sentences; nothing of it hangs on the seed. Raises BadFile, and Missing
+    without espeak-ng."""
+    made = gather(work, KINDS, report)
+    data = lessons(made.train, tuple(curated(report=report)))
+    return Ready(made.head, made.basis, data, lessons(made.held))
+
+
 def recipe(
     out: Path, work: Path, *, seed: int = 0, report: Reporter = SILENT, steps: str = "2500", ablate: str = ""
 ) -> dict[str, Any]:
@@ -279,20 +296,27 @@ def recipe(
 
     steps: of the face branch (SHARES gives the others). Raises BadInput, BadFile, Missing without espeak-ng.
     """
-    config: Mapping[str, Any] = ablated({**CONFIG, "sync": 1.0}, ABLATIONS, ablate)
+    ablated(CONFIG, ABLATIONS, ablate), plan_of(out, steps, seed)  # what is wrong with them is said before reading
+    return one(ready(work, seed, report), out, seed, report, steps, ablate)
+
+
+def one(
+    made: Ready, out: Path, seed: int = 0, report: Reporter = SILENT, steps: str | int = 2500, ablate: str = ""
+) -> dict[str, Any]:  # fmt: skip
+    """One training on what is ready, of the whole network or without a part."""
+    config = ablated({**CONFIG, "sync": 1.0}, ABLATIONS, ablate)
     own = {name: value for name, value in config.items() if name != "sync"}
-    plan = plan_of(out, steps, seed, RATE)
-    plan = dataclasses.replace(plan, tables=TABLES, every=max(10, count_of(steps) // 20))
-    made = gather(work, KINDS, report)
-    plan = of_data(plan, NAME, config, made.train, ablate)
-    data, held = lessons(made.train, tuple(curated(report=report))), lessons(made.held)
+    plan = dataclasses.replace(
+        of_data(plan_of(out, steps, seed, RATE), NAME, config, made.data.pool, ablate),
+        tables=TABLES, every=max(10, count_of(steps) // 20),
+    )  # fmt: skip
     torch.manual_seed(seed)
     net = of_config(made.head, made.basis, own).to(place())
     loss = VertexLoss(made.head, made.basis, SPEED, UNREST).to(place())
-    (sync, judge), listening = sync_nets(data, made.head, made.basis, plan, report)
+    (sync, judge), listening = sync_nets(made.data, made.head, made.basis, plan, report)
     sites = sites_of(made.head, made.basis, int(own.get("face", FACE)), int(own.get("mouth", MOUTH)))
     parts = [Part(*(a.to(place()) for a in part)) for part in parts_of(sites, PART, PARTS, seed)]
-    tutor = Tutor(net, loss, made.basis, data, held, sync, judge, float(config["sync"]), parts)
+    tutor = Tutor(net, loss, made.basis, made.data, made.held, sync, judge, float(config["sync"]), parts)
     log, plans = fit_branches(tutor, plan, report)
     wanted = ("loss", "held_lips_mm", "held_upper_mm", "residual_mm", "sync_c")
     curves = tuple(name for name in wanted if any(name in row for row in log))
