@@ -21,7 +21,7 @@ from engine.motion.nets.system import NetSystem, Sampled
 
 NAME = "emotalkinggaussian"
 # Upper-face units as OpenFace counts them for the paper, and the nose's: valence and arousal cannot tell disgust from
-# its neighbours (without AU09 a trained network wrinkled no nose). Both sides of each, in 36 codes.
+# its neighbours. Both sides of each, in 36 codes.
 UPPER = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU45")
 UPPER_CODES = tuple(2 * AU_INDEX[name] + side for name in UPPER for side in (0, 1))
 
