@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import tiny_capture
 
+from engine.avatar.surface import INSIDE
 from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_archive, write_archive
 from engine.head.library import load_head
 from engine.train import avatar_model, avatar_poses
-from engine.train.avatar import Recipe, Training, _key
+from engine.train.avatar import GROW, REACH_INSIDE_M, Recipe, Training, _key
 from engine.train.avatar_data import Posed, read_capture
-from engine.train.avatar_start import spread
+from engine.train.avatar_start import closed_throat, spread
 
 RECIPE = Recipe(count=50, steps=5, geometry=False)
 
@@ -121,3 +122,37 @@ def test_a_state_that_does_not_fit_changes_nothing(head, folder, tmp_path):
     assert fresh.load(path, "key") and fresh.at == 3
     assert all(np.array_equal(run.model.values[n], a) for n, a in fresh.model.values.items())
     assert not np.array_equal(before["sh0"], fresh.model.values["sh0"])
+
+
+def test_a_mouth_stays_closed_and_near_its_seeds(head, folder):
+    """Whatever pictures say: the lining opaque, the skin about it nearly so, parts inside within 1.5 mm of theirs."""
+    run = Training(read_capture(folder, head), dataclasses.replace(RECIPE, count=400))
+    triangle = run.model.triangle
+    material = np.array([m.name for m in head.materials])[head.face_material[head.triangle_face[triangle]]]
+    inside = np.isin(material, INSIDE)
+    assert inside.sum() > 10 and (material == "mouth").sum() > 3
+    run.model.values["logits"] -= 5
+    run.model.values["log_scales"] += 3
+    run.model.values["means"] += 50
+    run.step()
+    opacity = run.avatar({}).opacity
+    assert opacity[material == "mouth"].min() > 0.94 and opacity[np.isfinite(run._floor)].min() > 0.89
+    assert opacity[~np.isfinite(run._floor)].max() < 0.6
+    gap = np.linalg.norm((run.model.values["means"] - run.model.start) * run.model.sizes(), axis=0)
+    assert gap[inside].max() < REACH_INSIDE_M + 1e-6 < gap[~inside].max()
+    grown = run.model.values["log_scales"][:, inside] - run._seeded
+    assert grown.max() <= GROW + 1e-5 and grown.max() > 0
+
+
+def test_discs_far_back_in_the_mouth_are_larger_and_no_others(head):
+    avatar = spread(head, 6000)
+    grown = np.ptp(closed_throat(avatar, head).log_scales - avatar.log_scales, axis=1)
+    assert np.allclose(grown, 0, atol=1e-6), "the same for all three axes"
+    grown = (closed_throat(avatar, head).log_scales - avatar.log_scales)[:, 0]
+    material = np.array([m.name for m in head.materials])[head.face_material[head.triangle_face[avatar.triangle]]]
+    middle = head.template[head.triangles[avatar.triangle]].mean(1)
+    lips = head.template[np.unique(head.lip_pairs)]
+    assert (grown > 0).sum() > 20 and set(material[grown > 0]) == {"mouth"}
+    assert middle[grown > 0][:, 2].max() < lips[:, 2].mean() - 0.012
+    no_lips = dataclasses.replace(head, lip_pairs=head.lip_pairs[:0])
+    assert closed_throat(avatar, no_lips) is avatar
