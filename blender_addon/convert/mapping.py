@@ -208,11 +208,11 @@ def apply(rows: Iterable[Row], channels: Mapping[str, np.ndarray]) -> dict[Targe
 
 
 def unmapped(rows: Sequence[Row], values: Mapping[Target, float]) -> np.ndarray:
-    """The way back: weights [59] (ARKit, then extra) that show as these values of the targets; zeros for sources that
-    the rows do not serve, NaN throughout if no row has a value.
+    """The way back: weights [59] (ARKit, then extra) that show as these values of the targets; NaN for sources that no
+    row with a value serves.
 
     Of several answers the smallest (one slider for both sides is both). Extra channels that only lean on ARKit's own
-    keys stay 0. Visemes and turned bones are not read back.
+    keys are not served. Visemes and turned bones are not read back.
     """
     on = [r for r in rows if r.on and r.target.channel != TURN and r.target in values and r.source in ARKIT + EXTRA]
     taken = {r.target for r in on if r.source in ARKIT}
@@ -221,7 +221,8 @@ def unmapped(rows: Sequence[Row], values: Mapping[Target, float]) -> np.ndarray:
     if not used:
         return out
     targets, inverse, offsets = _inverse(used)
-    out[:] = inverse @ (np.array([values[t] for t in targets]) - offsets)
+    served = [(ARKIT + EXTRA).index(name) for name in sources(used)]
+    out[served] = (inverse @ (np.array([values[t] for t in targets]) - offsets))[served]
     return out
 
 

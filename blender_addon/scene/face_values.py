@@ -28,12 +28,18 @@ def read(mesh: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> np.ndarray:
     scene = depsgraph.scene.original
     control = _control_of(mesh, scene)
     recorded = _recorded(mesh, control, depsgraph.scene) if control is not None else None
-    weights = _weights(mesh, control, depsgraph)
+    rows = character.rows_of(control) if control is not None else ()
+    meshes = character.meshes_of(control) if rows else []
+    values = _target_values(rows, meshes, depsgraph)
+    shown = mapping.unmapped(rows, values) if rows else _own_weights(mesh, depsgraph)
+    weights = np.where(np.isnan(shown) & ~np.isnan(shown).all(), np.float32(0), shown)
     au = np.full((len(AUS), len(SIDES)), np.nan, np.float32)
     if recorded is not None:
         was, au = recorded
         weights = was if np.isnan(weights).all() else weights
-        au = units_after(au, weights - was)
+        # A shape that the character lacks was moved by nobody, nor one that the mapping renders in its own way.
+        expected = mapping.unmapped(rows, _as_mapped(rows, meshes, values, was)) if rows else was
+        au = units_after(au, np.where(np.isnan(shown), np.float32(0), shown - expected))
     elif not np.isnan(weights).any():
         au = units_after(np.zeros_like(au), weights)
     feeling = np.full(len(EMOTIONS) + 1, np.nan, np.float32)
@@ -50,18 +56,24 @@ def _control_of(mesh: bpy.types.Object, scene: bpy.types.Scene) -> bpy.types.Obj
     return next(found, None)
 
 
-def _weights(
-    mesh: bpy.types.Object, control: bpy.types.Object | None, depsgraph: bpy.types.Depsgraph
-) -> np.ndarray:  # fmt: skip
-    """[59]; NaN throughout where nothing says."""
-    rows = character.rows_of(control) if control is not None else ()
-    if rows:
-        return mapping.unmapped(rows, _target_values(rows, character.meshes_of(control), depsgraph))
+def _own_weights(mesh: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> np.ndarray:
+    """[59] by the names of the mesh's own keys; NaN for those that it lacks."""
     shown = _key_values(mesh, depsgraph)
     own = {name: key for name, key in find.shape_keys(mesh).items() if name in SHAPES}
-    if not own:
-        return np.full(len(SHAPES), np.nan, np.float32)
-    return np.array([shown.get(own.get(name, ""), 0.0) for name in SHAPES], np.float32)
+    return np.array([shown.get(own[name], 0.0) if name in own else np.nan for name in SHAPES], np.float32)
+
+
+def _as_mapped(
+    rows: tuple[Row, ...], meshes: list[bpy.types.Object], values: dict[Target, float], weights: np.ndarray
+) -> dict[Target, float]:
+    """What weights [59] make of the targets that have a value, where no hand touched them: sliders keep their range."""
+    told = mapping.apply(rows, {name: weights[i : i + 1] for i, name in enumerate(SHAPES)})
+    out = {target: float(told[target][0]) for target in values if target in told}
+    for target in out:
+        if target.kind == "KEY":
+            block = targets.key_meshes(target, meshes)[0].data.shape_keys.key_blocks[target.name]
+            out[target] = min(max(out[target], block.slider_min), block.slider_max)
+    return out
 
 
 def _key_values(mesh: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> dict[str, float]:

@@ -9,8 +9,11 @@ import bpy
 import checks_render as base
 import in_blender
 import numpy as np
+import rig_tools
+import stage
 
 import blender_addon
+from blender_addon.convert import action_units
 from blender_addon.convert.arrays import open_arrays
 from blender_addon.convert.names import ARKIT, AUS, EMOTIONS, EXTRA, FACE_VALUES
 from blender_addon.link.jobs import call, drive_blocking
@@ -139,6 +142,31 @@ def check_a_hand_key_counts_in_weights_and_units():
     mesh.show_only_shape_key, mesh.active_shape_key_index = True, mesh.data.shape_keys.key_blocks.find("jawOpen")
     pinned = told(mesh)
     assert pinned["jawOpen"] == 1.0 and pinned["cheekPuff"] == 0.0
+
+
+def check_units_of_a_character_with_fewer_shapes_are_the_takes():
+    """What a character lacks, or renders by other shapes, is no edit by hand; a key by hand still is."""
+    stage.fresh()
+    whole = [n for n in ARKIT if n not in ("browInnerUp", "mouthSmileLeft", "mouthSmileRight")]
+    body = rig_tools.mesh_with("body", [*whole, "Mouth_Smile"])  # one key for both sides, none that lifts the brows
+    control = rig_tools.use(body)
+    au = np.zeros((FRAMES, len(AUS), 2), np.float32)
+    au[:, AUS.index("AU04")], au[:, AUS.index("AU01"), 0], au[:, AUS.index("AU12"), 0] = 0.8, 0.6, 0.7
+    weights = np.clip(np.einsum("tas,ask->tk", au, action_units.matrix()), 0, 1).astype(np.float32)
+    pose, still = np.zeros((FRAMES, 15), np.float32), np.zeros((FRAMES, 3), np.float32)
+    path = FOLDER / "fewer.npz"
+    write_take(path, Take(
+        fps=Fraction(25), first_frame=FIRST, au=au, arkit=weights[:, :52], extra=weights[:, 52:], extra_names=EXTRA,
+        flame=FlameTrack("x", np.zeros(0, np.float32), still[:, :0], pose, still, still[:, :2]), authority="arkit",
+        drive={"au_final": au}, residual_mm={}, meta={},
+    ))  # fmt: skip
+    take.write(control, take.TakeArrays(weights, ARKIT + EXTRA, pose, still, FIRST, str(path)))
+    bpy.context.scene.frame_set(FIRST + 2)
+    values = told(body)
+    read = np.array([[values[f"{unit}_{side}"] for side in "LR"] for unit in AUS])
+    assert np.abs(read - au[2]).max() < 1e-3, np.round(read, 2)
+    body.data.shape_keys.key_blocks["noseSneerLeft"].driver_add("value").driver.expression = "1.0"
+    assert told(body)["AU09_L"] > 0.1
 
 
 def check_a_head_without_a_take_or_control():
