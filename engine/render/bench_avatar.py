@@ -35,7 +35,7 @@ class Setting:
 
         rng = np.random.default_rng(0)
         self.head: Head = default_head()
-        plain = load_avatar()
+        plain = dataclasses.replace(load_avatar(), channels=())  # the bundled one has channels of its own
         channels = tuple(
             dataclasses.replace(c, colour=rng.normal(0, 0.1, c.colour.shape).astype(np.float32))
             for c in empty(self.head, plain.triangle)

@@ -1,6 +1,8 @@
 """The recipe's avatar: what it promises as a record, and what can be measured in its pictures."""
 
+import ast
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from head_tools import weights_of
 from PIL import Image, ImageDraw
 from scipy.spatial import cKDTree
 
-from engine.avatar import light
+from engine.avatar import library, light
 from engine.avatar.bind import bind
 from engine.avatar.default import build_default_avatar
 from engine.avatar.harmonics import basis as sh_basis
@@ -309,3 +311,17 @@ def test_the_basis_is_the_renderers():
     d = sphere_directions(50)
     assert np.allclose(sh_basis(d, 9), reference(torch.as_tensor(d), 9).numpy(), atol=1e-12)
     assert np.allclose(srgb_to_linear(linear_to_srgb(np.linspace(0, 1, 9))), np.linspace(0, 1, 9))
+
+
+def test_the_caches_digest_covers_every_module_that_the_recipe_imports():
+    """A module that colours the avatar but is not in the digest would leave the old one in the user's cache."""
+    folder = Path(library.__file__).parent
+    found, left = set(), ["default"]
+    while left:
+        name = left.pop()
+        found.add(name)
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("engine.avatar"):
+                inner = node.module.removeprefix("engine.avatar").lstrip(".")
+                left += [n for n in ([inner] if inner else [a.name for a in node.names]) if n not in found]
+    assert {"harmonics", "surface", "hair"} <= found <= set(library._BUILDERS), found - set(library._BUILDERS)

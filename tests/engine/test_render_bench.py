@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from engine.avatar.appearance import NETS
-from engine.render import bench
+from engine.render import bench, bench_avatar
 from engine.render.threads import available_threads
 
 torch.set_num_threads(1)
@@ -49,6 +49,13 @@ def test_bench_reports_what_the_design_says(monkeypatch):
         # 275 times faster than plain torch was measured on a quiet machine; busy ones disturb both.
         assert case["scene"] == "default avatar, posed" or case["reference_ms"] / case["ms"] > 30
     assert result["isa"] != "unknown"
+
+
+def test_the_static_row_is_of_an_avatar_without_channels():
+    """The bundled avatar has channels: left on, they would count as part of what a static frame costs."""
+    setting = bench_avatar.Setting()
+    assert setting.plain.channels == () and setting.avatar.channels
+    assert len(setting.plain) == len(setting.avatar)
 
 
 def test_steps_of_training_are_timed(monkeypatch):
