@@ -9,11 +9,12 @@ the engine has answered. docs/design.md has the protocol, engine/serve/live.py i
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .client import Engine
@@ -25,6 +26,7 @@ STUCK_S = 10.0  # an engine that owes a picture for so long, with no job at work
 OPEN_S = 180.0  # opening loads an avatar and compiles kernels when run for the first time
 RETRY_S = (0.0, 1.0, 2.0, 5.0, 15.0)  # pauses before the engine is started again after failures in a row
 OVERHEAD_S = 0.001  # pipe and wake-up beside the drawing itself
+LOOK_S = 1.0  # how often an open view looks whether its files were written anew
 ALIGN = 64
 UNKNOWN = struct.pack("f", float("nan"))
 OLDER = (
@@ -36,13 +38,18 @@ CHANNELS = {"rgba": 4, "depth": 1, "normal": 3}
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """One avatar of a view: registry names of head and avatar, the vertex count of its mesh, and the file of its
-    appearance net, if it has one."""
+    """One avatar of a view: head (registry name), avatar (registry name or file), the vertex count of its mesh, and
+    the file of its appearance net, if it has one. files: what `dated` found; a file written anew is another avatar."""
 
     head: str
     avatar: str
     count: int
     appearance: str = ""
+    files: tuple[tuple[int, int], ...] = ()
+
+    def dated(self) -> HeadSpec:
+        """With (mtime in ns, bytes) of avatar and net as they lie on disk; (0, 0) for a name and for no file."""
+        return replace(self, files=tuple(_stamp(path) for path in (self.avatar, self.appearance)))
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,7 @@ class LiveView:
         self._sent: Request | None = None
         self._stale = True  # the vertices changed since they were last sent
         self._failures, self._retry_at = 0, 0.0
+        self._look_at = 0.0
 
     # What the caller does ------------------------------------------------------------------------------
 
@@ -147,7 +155,7 @@ class LiveView:
 
     def poll(self) -> bool:
         """Take what has arrived, end an engine that is stuck. True when a redraw would show something new."""
-        before = (self.picture, self._ready, self.error)
+        before = (self.picture, self._ready, self.error, len(self.notes))
         self.engine.pump()
         now = time.monotonic()
         if self._flight is not None and now - self._flight[2] > self.stuck_s and not self.engine.busy:
@@ -155,7 +163,7 @@ class LiveView:
         elif self.opening and now - self._opened_at > OPEN_S:
             self.engine.kill(f"The engine did not open the avatar within {OPEN_S:.0f} s and was ended")
         due = bool(self.error) and self._refused is None and not self._id and now >= self._retry_at
-        return (self.picture, self._ready, self.error) != before or due
+        return (self.picture, self._ready, self.error, len(self.notes)) != before or due or self._rewritten(now)
 
     def show(self, heads: Sequence[HeadSpec], request: Request, write: Writer, changed: bool) -> Picture | None:
         """Ask for a picture if anything differs from the last one, wait within the budget, return the newest.
@@ -165,7 +173,7 @@ class LiveView:
         """
         self._stale |= changed
         self.poll()
-        if not self._prepare(tuple(heads), request):
+        if not self._prepare(tuple(head.dated() for head in heads), request):
             return self.picture
         if self._flight is not None:
             self._wait()
@@ -183,7 +191,7 @@ class LiveView:
         self.engine.pump()  # a death since the last picture is no failure of this one
         self._failures, self._retry_at, self._refused = 0, 0.0, None
         self.error, self._stale, self._flight = "", True, None
-        if not self._prepare(tuple(heads), request):
+        if not self._prepare(tuple(head.dated() for head in heads), request):
             raise EngineError(self.error)
         while time.monotonic() < end:
             if should_stop():
@@ -253,6 +261,13 @@ class LiveView:
         self._failures += 1
 
     # Inside --------------------------------------------------------------------------------------------
+
+    def _rewritten(self, now: float) -> bool:
+        """Whether a file of the shown (or refused) heads has changed since they were sent; looked up now and then."""
+        if now < self._look_at:
+            return False
+        self._look_at = now + LOOK_S
+        return any(head.dated() != head for head in self._heads or self._refused or ())
 
     def _prepare(self, heads: tuple[HeadSpec, ...], request: Request) -> bool:
         """Have an open view that fits; False when there is none and why is in `error`."""
@@ -368,6 +383,14 @@ class LiveView:
         if self._block is not None:
             self._block.close()
             self._block = None
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    try:
+        stat = os.stat(path) if os.path.isabs(path) else None
+    except OSError:
+        stat = None
+    return (stat.st_mtime_ns, stat.st_size) if stat else (0, 0)
 
 
 def plane_bytes(request: Request, name: str) -> int:

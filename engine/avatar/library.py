@@ -19,7 +19,8 @@ DEFAULT, CROPPED, RECIPE = "default", "default-cropped", "recipe"
 # Source files whose change makes another default avatar: its cache is named after their digest.
 _BUILDERS = (
     "attach", "bind_kernels", "compiled", "default", "files", "hair", "harmonics", "layout", "light", "raycast",
-    "rotations", "sampling", "strands", "surface", "../head/hair/grow", "../head/hair/library", "../head/hair/strands", "../head/hairline",
+    "rotations", "sampling", "strands", "surface", "../head/hair/grow", "../head/hair/library",
+    "../head/hair/strands", "../head/hairline",
 )  # fmt: skip
 _KEPT = 6  # built avatars kept in the cache, newest first: one for each head in use
 

@@ -198,6 +198,41 @@ def test_a_head_that_does_not_fit_is_refused_once(make):
     assert view.error == "" and view.picture is not None
 
 
+def test_a_net_written_anew_is_opened_again(make, tmp_path):
+    """Training into the same file: the viewport's next look and the next final picture have the engine read it."""
+    net = tmp_path / "net.safetensors"
+    net.write_bytes(b"first")
+    heads = (replace(HEADS[0], appearance=str(net)),)
+    for slots in (2, 1):
+        view, mesh, opened = make(slots=slots), Mesh(), []
+        send = view.engine.send
+        view.engine.send = lambda m, *to, send=send, opened=opened: (
+            opened.append(m["heads"][0]) if m["kind"] == "open" else None, send(m, *to),
+        )  # fmt: skip
+        for length in (5, 5, 6 + slots):
+            net.write_bytes(b"n" * length)
+            os.utime(net, ns=(length, length))
+            if slots == 1:
+                request = replace(REQUEST, format="float32")
+                assert view.render(heads, request, mesh.write, lambda: False) is not None
+                continue
+            if opened and length != 5:
+                view._look_at = 0.0
+                assert view.poll(), "a redraw is asked for"
+            view.show(heads, REQUEST, mesh.write, False)
+            view.engine.wait(3, lambda view=view: not view.opening)
+        assert len(opened) == 2 and set(opened[0]) == {"head", "avatar", "offset", "count", "values", "appearance"}
+
+
+def test_a_note_alone_asks_for_a_redraw(make):
+    view, mesh = make(), Mesh()
+    settle(view, mesh)
+    assert not view.poll()
+    pump = view.engine.pump
+    view.engine.pump = lambda: (view.receive({"kind": "warning", "message": "something to say"}), pump())
+    assert view.poll() and view.notes == ["something to say"]
+
+
 def test_final_pictures_wait_and_fail_with_the_reason(make):
     view, mesh = make("dies", slots=1), Mesh()
     request = replace(REQUEST, format="float32")
