@@ -32,6 +32,7 @@ def train(
     seed: Annotated[int, typer.Option()] = 0,
     begin: Annotated[str, typer.Option(help="An avatar (trained on fewer pictures) to go on from.")] = "",
     rate: Annotated[float, typer.Option(help="Factor of all rates; 0.3 where training goes on.")] = 1.0,
+    colour: Annotated[str, typer.Option(help="sh: each Gaussian its own; triplane: planes and an MLP, baked.")] = "sh",
     as_json: Json = False,
 ) -> None:
     """Train a Gaussian avatar. A stopped run goes on by the same line; OUT.preview.png shows how far it is."""
@@ -40,7 +41,7 @@ def train(
     from engine.train.avatar import Recipe
     from engine.train.avatar import train as run
 
-    recipe = Recipe(gaussians, degree, steps, seed, not static, shrink, check, d_ssim, not flat, loose, rate)
+    recipe = Recipe(gaussians, degree, steps, seed, not static, shrink, check, d_ssim, not flat, loose, rate, colour)
     face = load_head(head)
     first = load_avatar(begin, face) if begin else None
     with reporting(as_json) as report:

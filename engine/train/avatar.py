@@ -1,4 +1,4 @@
-"""Trains a Gaussian avatar on a capture: one picture a step, by hand-written gradients and Adam, no torch.
+"""Trains a Gaussian avatar on a capture: one picture a step, by hand-written gradients and Adam, no torch by default.
 
 Gaussians on triangles (EmoTaG eq. 2-7), seeded by the head's own recipe; colour of SH degree 0-3 and masked dynamic
 colours; L1, D-SSIM, depth and normals; places and sizes are bounded. Stops on held-out views: more steps overfit.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,15 @@ from engine.train import avatar_kernels as kernels
 from engine.train.avatar_data import Capture, View, read_capture
 from engine.train.avatar_loss import D_SSIM, Photometric, geometric
 from engine.train.avatar_measure import evenly, measure, require_heads, strip
-from engine.train.avatar_model import PARTS, Model
-from engine.train.avatar_start import coloured_from, start
+from engine.train.avatar_model import Model
+from engine.train.avatar_start import closed_throat, coloured_from, start
 
 Array = np.ndarray
 
 # Adam's rates: places and sizes in units of a triangle's size, opacity as a logit, colours in display values.
 RATES = {
     "means": 0.03, "quats": 0.005, "log_scales": 0.01, "logits": 0.03, "sh0": 0.03, "sh_rest": 0.0075, "channels": 0.03,
+    "planes": 0.01, "decoder": 0.001,
 }  # fmt: skip
 BETAS = (0.9, 0.995)
 DECAY = 0.1  # of channels' colours, in units of the rate: what few pictures tell of is not left to chance
@@ -52,13 +53,15 @@ GEOMETRY_EVERY = 4  # steps between those that compare depth and normals
 PATIENCE = 3  # checks without a better one, after which training ends
 LOOKS = 16  # pictures of one such look, at most
 PREVIEWS = 4
+COLOURS = ("sh", "triplane")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """count of Gaussians; SH degree; steps at most; seed; dynamic: masked colour channels; shrink: whole number by
     which pictures are made smaller; check: steps between looks at held-out views; geometry: depth and normals;
-    loose: free Gaussians for hair, neck and shoulders that the mesh lacks; rate: factor of all rates."""
+    loose: free Gaussians for hair, neck and shoulders that the mesh lacks; rate: factor of all rates;
+    colour: "sh", each Gaussian its own, or "triplane" (engine/train/avatar_colour.py)."""
 
     count: int = 60_000
     degree: int = 2
@@ -71,12 +74,17 @@ class Recipe:
     geometry: bool = True
     loose: int = 0
     rate: float = 1.0
+    colour: str = "sh"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.check < 1 or self.shrink < 1 or not 0 <= self.d_ssim <= 1:
             raise BadInput("steps, check and shrink must be 1 or more, d_ssim in [0, 1]")
         if not 0 < self.rate <= 10:
             raise BadInput("the rate's factor must be above 0 and not above 10")
+        if self.colour not in COLOURS:
+            raise BadInput(
+                f"colour is 'sh' (each Gaussian its own) or 'triplane' (planes and an MLP), not '{self.colour}'"
+            )
 
 
 class Training:
@@ -90,6 +98,11 @@ class Training:
         else:
             first = channels.widened(begin, capture.head) if recipe.dynamic else replace(begin, channels=())
         self.model = Model(first, capture.head, recipe.degree)
+        self._planes = None
+        if recipe.colour == "triplane":
+            from engine.train.avatar_colour import PlaneColour  # torch: only for those who ask for it
+
+            self._planes = PlaneColour(self.model, recipe.seed)
         self.moments = {name: np.zeros((2, a.size), np.float32) for name, a in self.model.values.items()}
         self.at, self.since, self.best_score = 0, 0, -np.inf
         self.best = {name: a.copy() for name, a in self.model.values.items()}
@@ -126,6 +139,8 @@ class Training:
         gradients = self.model.gradients(
             view.pose, posed, gaussians, d.means, d.quats, d.scales, d.opacity, d.sh, self.recipe.dynamic
         )
+        if self._planes is not None:
+            gradients |= self._planes.gradients(d.sh)
         self._move(gradients)
         self.loss = loss if self.at == 1 else 0.98 * self.loss + 0.02 * loss
         return loss
@@ -139,8 +154,7 @@ class Training:
     def _move(self, gradients: Mapping[str, Array]) -> None:
         self.at += 1
         rate = self.recipe.rate * LAST_RATE ** (self.at / self.recipe.steps)
-        for name in PARTS:
-            value = self.model.values[name]
+        for name, value in self.model.values.items():
             if value.size:
                 first, second = self.moments[name]
                 flat = np.ascontiguousarray(gradients[name], np.float32).reshape(-1)
@@ -154,6 +168,8 @@ class Training:
         gap = self.model.values["means"] - self.model.start
         far = np.linalg.norm(gap, axis=0) / self._reach
         self.model.values["means"] = self.model.start + gap / np.maximum(far, 1).astype(np.float32)
+        if self._planes is not None:
+            self._planes.bake()
 
     def check(self) -> dict[str, Any]:
         """Look at held-out views (without any: at the training loss) and remember the best model."""
@@ -265,7 +281,8 @@ def train(
         raise
     run.finish()
     seen = capture.views["train"]
-    made = replace(channels.pruned(run.avatar(_facts(run))), view_range=_seen_from(seen))
+    made = replace(channels.pruned(run.avatar(_facts(run, begin))), view_range=_seen_from(seen))
+    made = closed_throat(made, head, recipe.seed)
     save_avatar(out, made)
     found = read_avatar(out)  # as rounded as it is shipped
     figures: dict[str, Any] = {
@@ -307,13 +324,25 @@ def _key(capture: Capture, recipe: Recipe, begin: Avatar | None = None) -> str:
     views = [view for split in ("train", "val") for view in capture.views[split]]
     cameras = np.array([[*v.camera.world_to_camera.ravel(), v.camera.fx, v.camera.cx, v.camera.cy] for v in views])
     files = [_stamp(path) for v in views for path in (v.picture, v.mask, v.geometry)]
-    told = repr((sorted(asdict(recipe).items()), [(v.name, v.pose) for v in views], files))
+    # Runs that were stopped before there was a choice of colour go on: what all had is not told.
+    words = sorted((k, v) for k, v in asdict(recipe).items() if (k, v) != ("colour", "sh"))
+    told = repr((words, [(v.name, v.pose) for v in views], files))
     # One pose at a time: together they may not fit in memory.
     told += "".join(sha256_of_arrays(p.vertices, p.weights) for _, p in sorted(capture.poses.items()))
     told += capture.head.topology_sha256
     if begin is not None:
-        told += sha256_of_arrays(begin.triangle, begin.local_means, begin.log_scales, begin.opacity, begin.sh)
+        told += _digest(begin)
     return sha256_of_arrays(np.frombuffer(told.encode(), np.uint8), cameras, capture.head.template)
+
+
+def _digest(avatar: Avatar) -> str:
+    """Of all that an avatar is drawn from."""
+    arrays = [avatar.triangle, avatar.layer, avatar.local_means, avatar.local_quats, avatar.log_scales, avatar.opacity]
+    arrays += [avatar.sh, *(a for c in avatar.channels for a in (c.rows, c.mask, c.side, c.colour))]
+    if avatar.free is not None:
+        arrays += [getattr(avatar.free, field.name) for field in fields(avatar.free)]
+    words = [(c.name, sorted(c.left.items()), sorted(c.right.items())) for c in avatar.channels]
+    return sha256_of_arrays(*arrays, np.frombuffer(repr((avatar.blend_space, words)).encode(), np.uint8))
 
 
 def _stamp(path: Path | None) -> tuple[str, int, int] | None:
@@ -327,10 +356,11 @@ def _best_step(run: Training) -> int:
     return int(max(run.history, key=lambda row: row[1])[0]) if run.history else run.at
 
 
-def _facts(run: Training) -> dict[str, object]:
-    """What the file says of itself: how it was made, of whom."""
+def _facts(run: Training, begin: Avatar | None = None) -> dict[str, object]:
+    """What the file says of itself: how it was made, of whom, from which avatar on."""
+    first = None if begin is None else {"sha256": _digest(begin), "count": len(begin)}
     return {
-        "builder": "engine.train.avatar", "recipe": asdict(run.recipe),
+        "builder": "engine.train.avatar", "recipe": asdict(run.recipe), "begin": first,
         "capture_pictures": len(run.capture.views["train"]), "look": look_of(run.capture.head),
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
-"""Compiled loops of avatar training: gradients into the triangles' frames, Adam, structural similarity.
+"""Compiled loops of avatar training: gradients into the triangles' frames and into planes of features, Adam, SSIM.
 
-Twins in plain torch are in the tests: bind_reference through autograd, torch.optim.Adam, SSIM by convolutions.
+Twins in plain torch are in the tests: bind_reference and TriPlaneHash.plain through autograd, torch.optim.Adam, SSIM by
+convolutions.
 """
 
 from __future__ import annotations
@@ -74,6 +75,29 @@ def normalise(quats: Array) -> None:
         a, b, c, d = quats[0, i], quats[1, i], quats[2, i], quats[3, i]
         k = _1 / np.sqrt(max(a * a + b * b + c * c + d * d, np.float32(1e-20)))
         quats[0, i], quats[1, i], quats[2, i], quats[3, i] = a * k, b * k, c * k, d * k
+
+
+@strict
+def triplane_back(unit: Array, given: Array, sizes: Array, table: Array) -> None:
+    """Adds to gradients table [3, levels, rows, width] those that given [n, 3 * levels * width] sends back: the way
+    back of appearance/kernels.triplane, at points unit [n, 3] in [0, 1]."""
+    levels, rows, width = table.shape[1], np.int64(table.shape[2]), table.shape[3]
+    for plane in range(3):
+        first, second = (0, 0, 1)[plane], (1, 2, 2)[plane]
+        for level in range(levels):
+            size = sizes[level]
+            dense, to = size * size <= rows, table[plane, level]
+            column = (plane * levels + level) * width
+            for i in range(len(unit)):
+                x, y = unit[i, first] * np.float32(size - 1), unit[i, second] * np.float32(size - 1)
+                a, b = min(np.int64(x), size - 2), min(np.int64(y), size - 2)
+                u, v = x - np.float32(a), y - np.float32(b)
+                for j in range(4):
+                    p, q = a + j // 2, b + j % 2
+                    row = p * size + q if dense else (p ^ (q * np.int64(2654435761))) % rows
+                    weight = (u if j // 2 else _1 - u) * (v if j % 2 else _1 - v)
+                    for k in range(width):
+                        to[row, k] += weight * given[i, column + k]
 
 
 @fast

@@ -26,7 +26,6 @@ Array = np.ndarray
 
 OPACITY_MIN, OPACITY_MAX = 0.01, 0.97  # where training starts: at 1 nothing could be learned
 FRAMES_KEPT = 64  # poses whose frames are held, 0.3 to 0.6 MB each: a long capture has thousands
-PARTS = ("means", "quats", "log_scales", "logits", "sh0", "sh_rest", "channels")
 
 
 class Model:
