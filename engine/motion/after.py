@@ -2,8 +2,8 @@
 
 The change is what the face would show with all controls less what it would show with those that the system obeys, both
 by the same rules (engine.controls, motion/life.py), through the head-independent table AU -> shapes. As everywhere,
-speech keeps its jaw and lips: opening shapes yield to a contact, and what a word or slider takes away cannot go below
-what the voice needs.
+speech keeps its jaw and lips (direct.blend_share), and what a word or slider takes away cannot go below what the voice
+needs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from engine.core.control import ControlTrack
-from engine.core.names import ARKIT_INDEX
+from engine.core.names import ARKIT, ARKIT_INDEX
 from engine.head.action_units import to_shapes
 from engine.motion.base import CONTROLS, MotionSlice
-from engine.motion.direct import JAW, OPENING, blend_share
+from engine.motion.direct import JAW, OPENING, blend_share, conversing
 from engine.motion.life import living_au
 
 Sampler = Callable[[np.ndarray], ControlTrack]
@@ -43,6 +43,10 @@ def obeyed(track: ControlTrack, supports: Set[str]) -> ControlTrack:
     return dataclasses.replace(track, **changes)
 
 
+def _rate_hz(times: np.ndarray) -> float:
+    return (len(times) - 1) / float(times[-1] - times[0]) if len(times) > 1 else 50.0
+
+
 def apply_rest(motion: MotionSlice, controls: Sampler, supports: Set[str]) -> MotionSlice:
     """The system's motion with the controls that it does not support applied to it."""
     if set(CONTROLS) <= set(supports):
@@ -51,20 +55,22 @@ def apply_rest(motion: MotionSlice, controls: Sampler, supports: Set[str]) -> Mo
     given = living_au(lambda times: obeyed(controls(times), supports), motion.times)
     if np.array_equal(wanted, given):
         return motion
-    change, change_extra = (after - before for after, before in zip(to_shapes(wanted), to_shapes(given), strict=True))
-    held = np.maximum(motion.closure, motion.labiodental)
-    jaw = ARKIT_INDEX["jawOpen"]
+    after, before = (np.concatenate(to_shapes(codes), 1) for codes in (wanted, given))
+    jaw, whole = ARKIT_INDEX["jawOpen"], np.concatenate([motion.arkit, motion.extra], 1)
     spoken = np.clip(motion.arkit[:, jaw] / JAW, 0.0, 1.0)  # as near as can be told from a finished motion
-    share = blend_share(motion.closure, motion.labiodental, motion.voice, jaw_open=spoken)
+    talking = conversing(motion.voice, _rate_hz(motion.times))
+    share = blend_share(motion.closure, motion.labiodental, motion.voice, talking, jaw_open=spoken)
+    change = (after - before) * share
     opening = [ARKIT_INDEX[name] for name in OPENING]
     # Less opening than the system gave is speech's own: only what the expression added may be taken.
-    least = np.zeros_like(motion.arkit)
-    least[:, opening] = motion.arkit[:, opening] * (motion.voice * (1.0 - held))[:, None] * 0.5
-    arkit = np.maximum(motion.arkit + change * share, np.minimum(least, motion.arkit))
-    arkit[:, jaw] = np.maximum(motion.arkit[:, jaw], change[:, jaw] * share[:, jaw])
+    held, least = np.maximum(motion.closure, motion.labiodental), np.zeros_like(whole)
+    least[:, opening] = whole[:, opening] * (motion.voice * (1.0 - held))[:, None] * 0.5
+    face = np.maximum(whole + change, np.minimum(least, whole))
+    face[:, jaw] = np.maximum(whole[:, jaw], change[:, jaw])
+    face = np.clip(face, 0.0, 1.0).astype(np.float32)
     return dataclasses.replace(
         motion,
-        arkit=np.clip(arkit, 0.0, 1.0).astype(np.float32),
-        extra=np.clip(motion.extra + change_extra, 0.0, 1.0).astype(np.float32),
+        arkit=face[:, : len(ARKIT)],
+        extra=face[:, len(ARKIT) :],
         au=np.clip(motion.au + (wanted - given), 0.0, 1.0).astype(np.float32),
     )

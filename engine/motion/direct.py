@@ -113,43 +113,49 @@ def blend_share(
     closure: np.ndarray,
     labiodental: np.ndarray,
     voice: np.ndarray,
+    talking: np.ndarray | None = None,
     rounding: np.ndarray | float = 0.0,
     jaw_open: np.ndarray | float = 1.0,
 ) -> np.ndarray:
-    """How much of each expression weight a speaking face shows. closure (as `late` gives it), labiodental, voice,
-    rounding (the larger of round and funnel), jaw_open [t] in [0, 1] -> [t, 52] in [0, 1]."""
+    """How much of each expression weight a speaking face shows: the one rule of all who lay expression over speech.
+
+    closure (as `late` gives it), labiodental, voice, talking (`conversing`; the voice itself where it is not given),
+    rounding (the larger of round and funnel), jaw_open [t] in [0, 1] -> [t, 59] in [0, 1], ARKit's shapes, then extra.
+    """
+    talking = voice if talking is None else talking
     close = np.maximum(closure, 0.8 * labiodental)
-    share = np.ones((len(closure), len(ARKIT)), np.float32)
+    share = np.ones((len(closure), len(ARKIT) + len(EXTRA)), np.float32)
     # A talking mouth shows four fifths of its expression: articulation must stay legible.
-    share[:, _columns(_MOUTH)] *= (1.0 - 0.2 * voice)[:, None]
+    share[:, _columns(_MOUTH)] *= (1.0 - 0.2 * talking)[:, None]
     # How far the lips part is speech's to say: a grin held open would hide every vowel.
-    share[:, _columns(OPENING)] *= ((1.0 - close) * (1.0 - 0.5 * voice))[:, None]
+    share[:, _columns(OPENING)] *= ((1.0 - close) * (1.0 - 0.5 * talking))[:, None]
+    # For the same reason tight lips (AU23, AU24) are pressed together in silence only.
+    share[:, len(ARKIT) + EXTRA_INDEX["lipsTogether"]] *= 1.0 - voice
     share[:, _columns(_SMILE)] *= np.reshape(
         (1.0 - 0.85 * rounded(np.asarray(rounding))) * (1.0 - 0.3 * labiodental), (-1, 1)
     )
     share[:, _columns(LOWER_LIP)] *= (1.0 - labiodental)[:, None]  # the lower lip is on the teeth
-    share[:, ARKIT_INDEX["jawOpen"]] *= (1.0 - close) * (1.0 - voice * (1.0 - jaw_freedom(np.asarray(jaw_open))))
+    share[:, ARKIT_INDEX["jawOpen"]] *= (1.0 - close) * (1.0 - talking * (1.0 - jaw_freedom(np.asarray(jaw_open))))
     return share
 
 
 def blend(
     speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray, talking: np.ndarray | None = None
 ) -> np.ndarray:
-    """Speech and expression weights [t, 52] each -> one face [t, 52], by the rules at the module's head.
+    """Speech and expression weights [t, 59] each -> one face [t, 59], by the rules at the module's head.
 
     talking [t] in [0, 1]: how far the mouth belongs to speech (`conversing`); the voice itself where it is not given.
     """
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
     shown = blend_share(
-        late(channel["lip_close"]), channel["labiodental"],
-        channel["voice"] if talking is None else talking,
+        late(channel["lip_close"]), channel["labiodental"], channel["voice"], talking,
         np.maximum(channel["round"], channel["funnel"]), channel["jaw_open"],
     )  # fmt: skip
     face = expression * shown
     jaw = ARKIT_INDEX["jawOpen"]
     out = speech + face
     out[:, jaw] = np.maximum(speech[:, jaw], face[:, jaw])
-    return np.clip(out, 0.0, 1.0)
+    return np.clip(out, 0.0, 1.0).astype(np.float32)
 
 
 def conversing(voice: np.ndarray, rate_hz: float = 50.0) -> np.ndarray:
@@ -203,15 +209,14 @@ class Direct:
         articulation, press = (part[inner] for part in coloured(_worded(cache.articulation[within], track), track))
         times = wide[inner] / self.native_fps
         au = living_au(controls, times)
-        speech, extra = mouth(articulation, press)
-        express, express_extra = to_shapes(au)
-        # Tight lips (AU23, AU24) are pressed together in silence only: how far lips part is speech's to say.
-        silent = 1.0 - articulation[:, ARTICULATION_INDEX["voice"]]
-        express_extra[:, EXTRA_INDEX["lipsTogether"]] *= silent
+        face = blend(
+            np.concatenate(mouth(articulation, press), 1), np.concatenate(to_shapes(au), 1), articulation,
+            cache.talking[within][inner],
+        )  # fmt: skip
         motion = MotionSlice(
             times=times,
-            arkit=blend(speech, express, articulation, cache.talking[within][inner]).astype(np.float32),
-            extra=np.clip(extra + express_extra, 0.0, 1.0).astype(np.float32),
+            arkit=face[:, : len(ARKIT)],
+            extra=face[:, len(ARKIT) :],
             au=au,
             closure=late(articulation[:, ARTICULATION_INDEX["lip_close"]]),
             labiodental=articulation[:, ARTICULATION_INDEX["labiodental"]].copy(),

@@ -165,11 +165,10 @@ def _by_hand(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """(goal, codes that were asked for) of one window with sliders moved; what the voice says of itself stays."""
     pool = data.pool
-    weights, before, contact, said = (
-        part[rows].astype(np.float32) for part in (pool.weights, data.codes, pool.contact, heard_channels(pool.speech))
-    )
+    columns = (pool.weights, data.codes, pool.contact, pool.talking, heard_channels(pool.speech))
+    weights, before, contact, talking, said = (part[rows].astype(np.float32) for part in columns)
     after = slid(before, rng)
-    return basis.coefficients(slid_weights(weights, before, after, contact, said)), after
+    return basis.coefficients(slid_weights(weights, before, after, contact, talking, said)), after
 
 
 def varied_of(head: Head, basis: Basis) -> np.ndarray:

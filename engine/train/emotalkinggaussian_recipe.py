@@ -126,11 +126,10 @@ def felt_again(
     The rules that made the performance say what the face would have been (motion_codes.slid_weights), which is what the
     paper's lip-aligned emotional face generator gives in pictures.
     """
-    weights, contact, said = (
-        part[rows].astype(np.float32) for part in (pool.weights, pool.contact, heard_channels(pool.speech))
-    )
+    columns = (pool.weights, pool.contact, pool.talking, heard_channels(pool.speech))
+    weights, contact, talking, said = (part[rows].astype(np.float32) for part in columns)
     after, affect = (part[0] for part in feelings(len(rows), rng))
-    return after, affect, basis.coefficients(slid_weights(weights, codes, after, contact, said))
+    return after, affect, basis.coefficients(slid_weights(weights, codes, after, contact, talking, said))
 
 
 @dataclass

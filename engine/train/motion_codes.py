@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from engine.core.errors import BadInput
-from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION, ARTICULATION_INDEX, AU_INDEX, AUS
+from engine.core.names import ARKIT_INDEX, ARTICULATION, ARTICULATION_INDEX, AU_INDEX, AUS
 from engine.head.action_units import to_shapes
 from engine.motion.direct import blend_share
 from engine.motion.nets.codes import CODES, gathered, heard_channels, opening
@@ -83,16 +83,24 @@ def slid(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def slid_weights(
-    weights: np.ndarray, before: np.ndarray, after: np.ndarray, contact: np.ndarray, articulation: np.ndarray
+    weights: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    contact: np.ndarray,
+    talking: np.ndarray,
+    articulation: np.ndarray,
 ) -> np.ndarray:
-    """The performed weights [t, 59] had `after` been asked for instead of `before` (codes [t, 36]), by the rules that
-    made them (engine.motion.direct.blend). contact [t, 3], articulation [t, 11]."""
-    old, new = (to_shapes(codes.reshape(-1, len(AUS), 2)) for codes in (before, after))
+    """The performed weights [t, 59] had `after` been asked for instead of `before` (codes [t, 36]), by the rule that
+    made them (engine.motion.direct.blend_share). contact [t, 3] and talking [t] as in Pool, articulation [t, 11].
+
+    Two things cannot be told from a stored performance: where `before` opens the jaw further than speech, how far
+    speech wanted it, so that it stays; and the limit that single phones set (engine.studio.performances.act.face_of),
+    which only a jaw that is asked to open wide would meet.
+    """
+    old, new = (np.concatenate(to_shapes(codes.reshape(-1, len(AUS), 2)), 1) for codes in (before, after))
     jaw_open, lips, funnel = (articulation[:, ARTICULATION_INDEX[name]] for name in ("jaw_open", "round", "funnel"))
-    share = blend_share(contact[:, 0], contact[:, 1], contact[:, 2], np.maximum(lips, funnel), jaw_open)
-    out, jaw, face = weights.copy(), ARKIT_INDEX["jawOpen"], len(ARKIT)
-    out[:, :face] += (new[0] - old[0]) * share
-    # Speech and expression open the jaw as far as the larger of the two: what speech wants cannot be told from less.
-    out[:, jaw] = np.maximum(weights[:, jaw], (new[0] * share)[:, jaw])
-    out[:, face:] += new[1] - old[1]
+    closure, bite, voice = contact.T
+    share = blend_share(closure, bite, voice, talking, np.maximum(lips, funnel), jaw_open)
+    out, jaw = weights + (new - old) * share, ARKIT_INDEX["jawOpen"]
+    out[:, jaw] = np.maximum(weights[:, jaw], (new * share)[:, jaw])
     return np.clip(out, 0.0, 1.0)

@@ -15,6 +15,7 @@ from engine.core.anatomy import Head
 from engine.core.errors import BadInput
 from engine.core.names import EMOTION_INDEX
 from engine.core.progress import SILENT, Reporter
+from engine.motion.direct import conversing
 from engine.motion.nets.basis import Basis, fit
 from engine.studio.performances import store
 
@@ -63,8 +64,8 @@ def _example(clip: store.Clip) -> Example:
 @dataclass(frozen=True)
 class Pool:
     """Clips one after the other, half precision. speech [n, 75], emotion [n, 14] (as in Example), va [n, 2], asked
-    [n, 36], au [n, 36], contact [n, 3], weights [n, 59], goal [n, k]: coefficients of the basis. Of each clip: first
-    row, length, person (index into people), kind."""
+    [n, 36], au [n, 36], contact [n, 3], talking [n]: `direct.conversing` of each clip's voice, weights [n, 59], goal
+    [n, k]: coefficients of the basis. Of each clip: first row, length, person (index into people), kind."""
 
     speech: np.ndarray
     emotion: np.ndarray
@@ -72,6 +73,7 @@ class Pool:
     asked: np.ndarray
     au: np.ndarray
     contact: np.ndarray
+    talking: np.ndarray
     weights: np.ndarray
     goal: np.ndarray
     first: np.ndarray
@@ -113,6 +115,7 @@ def of_examples(clips: list[Example], basis: Basis) -> Pool:
     length = np.array([len(clip) for clip in clips])
     return Pool(
         **{name: column(name) for name in names}, contact=np.concatenate(contact).astype(np.float16),
+        talking=np.concatenate([conversing(c[:, 2].astype(np.float32)) for c in contact]).astype(np.float16),
         goal=np.concatenate([basis.coefficients(clip.weights) for clip in clips]).astype(np.float16),
         first=np.concatenate([[0], np.cumsum(length)[:-1]]), length=length,
         person=np.array([people.index(clip.person) for clip in clips]), people=people,

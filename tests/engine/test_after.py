@@ -8,7 +8,7 @@ from test_motion import CLOSURES, QUIET, gaps_mm, sound, voice
 
 from engine.controls.track import sample
 from engine.core.control import Controls, Layer, Prompt
-from engine.core.names import ARKIT_INDEX, AU_INDEX
+from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, AU_INDEX, EXTRA_INDEX
 from engine.head.library import load_head
 from engine.motion import base
 from engine.motion.after import apply_rest, obeyed
@@ -40,10 +40,10 @@ def head():
     return load_head()
 
 
-def faces(supports, controls=FULL):
-    system = Deaf(supports)
-    motion = run_system(system, voice(), controls)
-    return motion, apply_rest(motion, sampler(voice(), controls), system.supports)
+def faces(supports, controls=FULL, heard=None):
+    system, heard = Deaf(supports), heard or voice()
+    motion = run_system(system, heard, controls)
+    return motion, apply_rest(motion, sampler(heard, controls), system.supports)
 
 
 def test_nothing_left_out_changes_nothing():
@@ -61,6 +61,20 @@ def test_what_is_added_afterwards_is_close_to_what_would_be_obeyed(supports):
     left = np.abs(after.arkit - truth.arkit).mean()
     assert left < 0.35 * missed, (left, missed)
     assert np.allclose(after.au, truth.au, atol=1e-5)
+
+
+def test_lips_tightened_afterwards_stay_open_in_speech():
+    tight = dataclasses.replace(STILL, prompts=(Prompt("x", 0, 9, 0, 0, activation={"AU24_L": 1.0, "AU24_R": 1.0}),))
+    together = EXTRA_INDEX["lipsTogether"]
+    said = voice().articulation.copy()
+    said[:50, ARTICULATION_INDEX["voice"]] = 0.0
+    heard = dataclasses.replace(voice(), articulation=said)
+    truth, _ = faces(CONTROLS, tight, heard)
+    deaf, after = faces((), tight, heard)
+    voiced, silent = truth.voice == 1, truth.voice == 0
+    assert voiced.any() and silent.any() and truth.extra[voiced, together].max() == 0
+    assert np.abs(after.extra - truth.extra)[:, together].max() < 1e-5
+    assert (after.extra - deaf.extra)[silent, together][5:].min() > 0.3, "pressed in silence, once the word has come"
 
 
 def test_words_take_away_but_not_from_speech():

@@ -60,7 +60,7 @@ def test_traces_of_rounding_go_and_round_lips_stay():
 
 
 def test_surprise_does_not_gape_at_an_s_nor_in_the_gap_between_two_words():
-    from engine.core.names import ARKIT, ARKIT_INDEX
+    from engine.core.names import ARKIT, ARKIT_INDEX, EXTRA
     from engine.motion.direct import blend, conversing
 
     voice = np.ones(200, np.float32)
@@ -70,7 +70,7 @@ def test_surprise_does_not_gape_at_an_s_nor_in_the_gap_between_two_words():
     said[:, ARTICULATION_INDEX["voice"]] = voice
     said[:50, ARTICULATION_INDEX["jaw_open"]] = 0.06  # s
     said[50:, ARTICULATION_INDEX["jaw_open"]] = 0.5
-    amazed = np.zeros((200, len(ARKIT)), np.float32)
+    amazed = np.zeros((200, len(ARKIT) + len(EXTRA)), np.float32)
     jaw = ARKIT_INDEX["jawOpen"]
     amazed[:, jaw] = 0.4
     shown = blend(np.zeros_like(amazed), amazed, said, talking)[:, jaw]

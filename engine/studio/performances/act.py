@@ -18,7 +18,7 @@ import numpy as np
 from engine.controls.track import sample
 from engine.core.anatomy import Head
 from engine.core.control import Controls, ControlTrack
-from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, EXTRA_INDEX
+from engine.core.names import ARKIT, ARKIT_INDEX, ARTICULATION_INDEX
 from engine.core.phones import Segment
 from engine.core.sound import SAMPLE_RATE, Audio, Cue, Features, Speech
 from engine.head.action_units import to_shapes
@@ -151,6 +151,18 @@ def whole(made: Performance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return arkit, extra, pose
 
 
+def face_of(
+    au: np.ndarray, spoken: np.ndarray, press: np.ndarray | float, said: tuple[Segment, ...], times: np.ndarray
+) -> np.ndarray:
+    """Action units [t, 18, 2] and speech [t, 11] as one face [t, 59] before its contacts: direct.py's rules, and no
+    mood gapes at an s. press: firmness of closures; said: phones in seconds; times [t]."""
+    talking = conversing(spoken[:, ARTICULATION_INDEX["voice"]], RATE_HZ)
+    face = blend(np.concatenate(mouth(spoken, press), 1), np.concatenate(to_shapes(au), 1), spoken, talking)
+    jaw = ARKIT_INDEX["jawOpen"]
+    face[:, jaw] = np.minimum(face[:, jaw], JAW * jaw_most(said, times))
+    return face
+
+
 def _face(
     who: Person, speech: Speech, keyed: Controls, track: ControlTrack, head: Head
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -159,16 +171,8 @@ def _face(
     spoken, press = coloured(speech.articulation, track)
     au = living_au(sampler(speech, keyed), times)
     au = np.clip(au * who.au_gain + who.rest * (1.0 - au), 0.0, 1.0)
-    speaking, extra = mouth(spoken, press)
-    express, express_extra = to_shapes(au)
-    # As in direct.py: tight lips are pressed together in silence only.
-    express_extra[:, EXTRA_INDEX["lipsTogether"]] *= 1.0 - spoken[:, ARTICULATION_INDEX["voice"]]
-    talking = conversing(spoken[:, ARTICULATION_INDEX["voice"]], RATE_HZ)
-    arkit = blend(speaking, express, spoken, talking).astype(np.float32)
     said = tuple((cue.phone, cue.start, cue.end) for cue in speech.cues)
-    jaw = ARKIT_INDEX["jawOpen"]
-    arkit[:, jaw] = np.minimum(arkit[:, jaw], JAW * jaw_most(said, times))  # no mood gapes at an s
-    extra = np.clip(extra + express_extra, 0.0, 1.0).astype(np.float32)
+    arkit, extra = np.split(face_of(au, spoken, press, said, times), [len(ARKIT)], 1)
     closure = late(spoken[:, ARTICULATION_INDEX["lip_close"]])
     bite, voice = (spoken[:, ARTICULATION_INDEX[name]] for name in ("labiodental", "voice"))
     arkit = part(head, arkit, about_to_speak(times, voice), np.maximum(closure, bite))
