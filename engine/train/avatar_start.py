@@ -19,6 +19,7 @@ from engine.core.splats import Avatar
 from engine.head.zones import zones
 from engine.train.avatar_data import Capture, View
 from engine.train.avatar_measure import project
+from engine.train.avatar_model import Model
 
 Array = np.ndarray
 
@@ -35,7 +36,8 @@ CROWDED = {
     "forehead_inner": 2.4, "forehead_outer": 2.4, "glabella": 2.2, "crow": 1.8, "nose": 2.0, "chin": 1.6,
     "nasolabial": 1.4, "under_eye": 1.4,
 }  # fmt: skip
-DEEP_M, GROWN = 0.012, 0.4  # behind lips and cheeks; of the logarithm of sizes
+DEEP_M = 0.012  # behind lips and cheeks: from there on it is the throat
+THROAT = 1.0687  # of the recipe's mean size: what the bundled file has, so that its throat is closed already
 ROOM_M = (np.array([0.16, 0.16, 0.08]), np.array([0.16, 0.09, 0.03]))  # below and above the head's extent
 LOOSE_OPACITY = 0.1  # of points that stand anywhere: most of them have to go
 
@@ -45,7 +47,7 @@ def start(head: Head, count: int, seed: int = 0, dynamic: bool = True, loose: in
     if count < 1 or loose < 0:
         raise BadInput("an avatar needs at least one Gaussian")
     if count >= FEW:
-        made = closed_throat(build_default_avatar(head, count, seed, hairy=HAIRY, crowd=_crowd(head)), head)
+        made = seeded(head, count, seed)
     else:
         made = spread(head, count, seed)
     made = replace(made, opacity=np.minimum(made.opacity, np.float32(OPACITY)))
@@ -63,18 +65,46 @@ def _crowd(head: Head) -> Array:
     return out
 
 
-def closed_throat(avatar: Avatar, head: Head) -> Avatar:
-    """The avatar with larger discs far back in the mouth, where nothing lies close before them: with fewer of them than
-    the recipe has, the nape would be seen between the teeth. Heads without a mouth stay as they are."""
+def seeded(head: Head, count: int, seed: int = 0) -> Avatar:
+    """The recipe's avatar as training begins with it: more hair, more in folds. At least FEW Gaussians."""
+    return build_default_avatar(head, count, seed, hairy=HAIRY, crowd=_crowd(head))
+
+
+def throat(avatar: Avatar, head: Head) -> Array:
+    """Numbers of the discs far back in the mouth, where nothing lies close before them; none on heads without one."""
     from scipy.spatial import cKDTree
 
     lining, lips = of_material(head, ("mouth",)), head.template[np.unique(head.lip_pairs)]
     outer = head.template[(np.asarray(head.masks.get("skin", np.ones(len(lining)))) > 0.5) & (lining == 0)]
     if not lining.any() or not len(lips) or not len(outer):
-        return avatar
+        return np.zeros(0, np.int64)
     deep = (cKDTree(outer).query(head.template)[0] > DEEP_M) & (head.template[:, 2] < lips[:, 2].mean() - DEEP_M)
-    rows = (lining * deep)[head.triangles[avatar.triangle]].min(1) > 0
-    return replace(avatar, log_scales=as_planes(np.asarray(avatar.log_scales) + np.where(rows, GROWN, 0)[:, None]))
+    held = (lining * deep)[head.triangles[avatar.triangle]].min(1) > 0
+    if avatar.free is not None:
+        held[avatar.free.rows] = False
+    return np.flatnonzero(held)
+
+
+def closed_throat(avatar: Avatar, head: Head, seed: int = 0) -> Avatar:
+    """The avatar with its throat's discs scaled by one factor, so that they are on average THROAT times the recipe's.
+
+    Training shrinks what few pictures show, and the nape would be seen between the teeth: this is its last step. Once
+    or twice is the same. Avatars of less than FEW Gaussians and heads without a mouth stay as they are.
+    """
+    rows, count = throat(avatar, head), len(avatar) - (0 if avatar.free is None else len(avatar.free.rows))
+    if not len(rows) or count < FEW:
+        return avatar
+    first = seeded(head, count, seed)
+    wanted = _mean_log_m(first, head, throat(first, head)) + np.log(THROAT)
+    log_scales = np.array(avatar.log_scales)
+    log_scales[rows] += np.float32(wanted - _mean_log_m(avatar, head, rows))
+    return replace(avatar, log_scales=as_planes(log_scales))
+
+
+def _mean_log_m(avatar: Avatar, head: Head, rows: Array) -> float:
+    """Mean logarithm of sizes in metres on the neutral face: of the local ones times their triangles'."""
+    size = Model(avatar, head).sizes()[rows].astype(np.float64)
+    return float((np.asarray(avatar.log_scales)[rows] + np.log(size)[:, None]).mean())
 
 
 def spread(head: Head, count: int, seed: int = 0) -> Avatar:

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import tiny_capture
 
+from engine.avatar import channels
+from engine.avatar.files import read_avatar
+from engine.avatar.layout import as_planes
 from engine.avatar.surface import INSIDE
 from engine.core.errors import BadFile, BadInput
 from engine.core.files import read_archive, write_archive
 from engine.head.library import load_head
 from engine.train import avatar_model, avatar_poses
-from engine.train.avatar import GROW, REACH_INSIDE_M, Recipe, Training, _key
+from engine.train.avatar import GROW, REACH_INSIDE_M, Recipe, Training, _digest, _key, train
 from engine.train.avatar_data import Posed, read_capture
-from engine.train.avatar_start import closed_throat, spread
+from engine.train.avatar_start import THROAT, closed_throat, seeded, spread, throat, with_loose
 
 RECIPE = Recipe(count=50, steps=5, geometry=False)
 
@@ -144,15 +147,52 @@ def test_a_mouth_stays_closed_and_near_its_seeds(head, folder):
     assert grown.max() <= GROW + 1e-5 and grown.max() > 0
 
 
-def test_discs_far_back_in_the_mouth_are_larger_and_no_others(head):
+def test_discs_far_back_in_the_mouth_get_the_recipes_size_and_no_others_change(head):
     avatar = spread(head, 6000)
-    grown = np.ptp(closed_throat(avatar, head).log_scales - avatar.log_scales, axis=1)
-    assert np.allclose(grown, 0, atol=1e-6), "the same for all three axes"
-    grown = (closed_throat(avatar, head).log_scales - avatar.log_scales)[:, 0]
+    closed = closed_throat(avatar, head)
+    grown = closed.log_scales - avatar.log_scales
+    rows = np.flatnonzero(np.abs(grown).max(1))
+    assert np.array_equal(rows, throat(avatar, head)) and np.ptp(grown[rows]) < 1e-5, "one factor"
     material = np.array([m.name for m in head.materials])[head.face_material[head.triangle_face[avatar.triangle]]]
     middle = head.template[head.triangles[avatar.triangle]].mean(1)
     lips = head.template[np.unique(head.lip_pairs)]
-    assert (grown > 0).sum() > 20 and set(material[grown > 0]) == {"mouth"}
-    assert middle[grown > 0][:, 2].max() < lips[:, 2].mean() - 0.012
+    assert len(rows) > 20 and set(material[rows]) == {"mouth"}
+    assert middle[rows][:, 2].max() < lips[:, 2].mean() - 0.012
+    assert np.abs(closed_throat(closed, head).log_scales - closed.log_scales).max() < 1e-5, "twice is once"
+    first = seeded(head, 6000)
+    grown = np.delete(closed_throat(first, head).log_scales - first.log_scales, throat(first, head), axis=0)
+    assert not grown.any()
+    grown = (closed_throat(first, head).log_scales - first.log_scales)[throat(first, head)]
+    assert np.allclose(grown, np.log(THROAT), atol=1e-5), "the recipe's own have another mean size by THROAT alone"
     no_lips = dataclasses.replace(head, lip_pairs=head.lip_pairs[:0])
     assert closed_throat(avatar, no_lips) is avatar
+    few = spread(head, 900)
+    assert closed_throat(few, head) is few
+
+
+def test_training_ends_with_a_closed_throat(head, folder, tmp_path):
+    """What is written is what closing it again would write."""
+    first = spread(head, 1000)
+    thin = dataclasses.replace(first, log_scales=as_planes(first.log_scales - 2))
+    train(folder, tmp_path / "on.npz", head, dataclasses.replace(RECIPE, steps=2), begin=thin)
+    made = read_avatar(tmp_path / "on.npz")
+    rows = throat(made, head)
+    assert len(rows) > 3 and (made.log_scales[rows] > thin.log_scales[rows] + 0.5).all()
+    again = closed_throat(made, head)
+    assert np.abs(again.log_scales - made.log_scales).max() < 2e-3, "but for float16"
+    assert made.meta["begin"] == {"sha256": _digest(thin), "count": 1000}
+
+
+def test_the_key_hangs_on_all_of_the_first_avatar(head, folder):
+    capture, first = read_capture(folder, head), spread(head, 60)
+    first = dataclasses.replace(with_loose(first, head, 20), channels=channels.empty(head, first.triangle, ("jaw",)))
+    key = _key(capture, RECIPE, first)
+    assert _key(capture, RECIPE, dataclasses.replace(first)) == key != _key(capture, RECIPE)
+    jaw = first.channels[0]
+    others = {name: getattr(first, name) + np.float32(0.01) for name in ("local_quats", "local_means", "opacity", "sh")}
+    others |= {"free": dataclasses.replace(first.free, follow=first.free.follow + np.float32(0.01))}
+    others |= {"channels": (dataclasses.replace(jaw, colour=jaw.colour + np.float32(0.01)),), "layer": first.layer + 1}
+    for name, value in others.items():
+        assert _key(capture, RECIPE, dataclasses.replace(first, **{name: value})) != key, name
+    renamed = dataclasses.replace(jaw, left={"mouthPucker": 1.0})
+    assert _key(capture, RECIPE, dataclasses.replace(first, channels=(renamed,))) != key
