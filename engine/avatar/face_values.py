@@ -29,6 +29,11 @@ class FaceValues:
     emotion: Array | None = None
     intensity: float = 1.0
 
+    @property
+    def motion_known(self) -> bool:
+        """Whether anything says how the face moves; zeros in its place would say that it rests."""
+        return self.weights is not None or self.au is not None
+
 
 def of_take(take: Take, row: int) -> FaceValues:
     """A take's frame."""

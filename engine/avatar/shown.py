@@ -31,8 +31,10 @@ def shown(
     avatar: Avatar, head: Head, vertices: np.ndarray, face: FaceValues | None = None, player: Player | None = None,
     place: np.ndarray | None = None,
 ) -> Gaussians:  # fmt: skip
-    """The Gaussians of a head posed as vertices [v, 3] whose face does `face` (None: nobody says, then channels and net
-    are left out). place [v, 3]: where they are drawn, if that is stretched or moved against `vertices`."""
-    now = avatar if face is None or player is None else player.showing(face, vertices)
+    """The Gaussians of a head posed as vertices [v, 3] whose face does `face` (None, or one whose motion is not known:
+    channels and net are left out). place [v, 3]: where they are drawn, if that is stretched or moved against `vertices`."""
+    now = avatar
+    if player is not None and face is not None and face.motion_known:
+        now = player.showing(face, vertices)
     bound = bind(now, head.triangles, vertices if place is None else place)
     return bound if face is None else coloured(avatar, bound, face.weights)

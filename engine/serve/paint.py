@@ -48,7 +48,7 @@ class HeadPainter:
             for avatar, head, spec in zip(self._avatars, self._heads, specs, strict=True)
         ]
         self.notes = _untold(specs, self._avatars, self._players)
-        self._names, self._colourless = [str(spec["avatar"]) for spec in specs], set[int]()
+        self._names, self._unknown = [str(spec["avatar"]) for spec in specs], set[int]()
         self.counts: Sequence[int] = [len(h.template) for h in self._heads]
         self.gaussians = sum(len(a) for a in self._avatars)
         self._posed: Gaussians | None = None
@@ -69,15 +69,20 @@ class HeadPainter:
             points, place = (np.ascontiguousarray(from_blender(a)) for a in (local, world))
             parts.append(shown(avatar, head, points, face, player, place))
             if face is not None:
-                self._note_colourless(i, face)
+                self._note_unknown(i, face)
         self._posed = parts[0] if len(parts) == 1 else _joined(parts)
 
-    def _note_colourless(self, i: int, face: FaceValues) -> None:
-        if face.weights is None and self._avatars[i].channels and i not in self._colourless:
-            self._colourless.add(i)
+    def _note_unknown(self, i: int, face: FaceValues) -> None:
+        lost = [
+            *["colour channels"] * (bool(self._avatars[i].channels) and face.weights is None),
+            *["its appearance net"] * (self._players[i] is not None and not face.motion_known),
+        ]
+        if lost and i not in self._unknown:
+            self._unknown.add(i)
             self.notes.append(
-                f"The avatar '{self._names[i]}' is drawn without colour channels: its mesh has no shape keys with "
-                "ARKit's names, nor a mapping in My Character"
+                f"The avatar '{self._names[i]}' is drawn without {' and '.join(lost)}: nothing says what its face "
+                "does; generate a performance, or give its mesh shape keys with ARKit's names or a mapping in My "
+                "Character"
             )
 
     def draw(self, camera: Camera, planes: Sequence[str], leave_a_core: bool = False) -> Frame:

@@ -19,6 +19,7 @@ from engine.avatar.appearance.anchors import anchors_of, rest_of
 from engine.avatar.appearance.files import save_appearance
 from engine.avatar.channels import COUNT, column
 from engine.avatar.face_values import FaceValues
+from engine.avatar.files import save_avatar
 from engine.core.errors import BadFile, BadInput
 from engine.core.splats import FAR_DEPTH, Camera, Channel
 from engine.core.units import to_blender
@@ -144,29 +145,66 @@ def test_what_will_not_be_seen_is_noted_once(monkeypatch, head):
     for _ in range(2):
         told.pose([to_blender(head.template)], EYE[None], [FaceValues()])
     (note,) = told.notes
-    assert "no shape keys" in note and "My Character" in note
+    assert "without colour channels: nothing says" in note and "performance" in note and "My Character" in note
+
+
+def opened(head):
+    """[v, 3] in Blender's axes: the head with its jaw open."""
+    weights = jaw(0.8).weights[None]
+    return to_blender(vertices_of(head, weights[:, :52], weights[:, 52:], np.zeros((1, 15), np.float32))[0])
+
+
+def write_net(path, avatar, head, seed=0):
+    """A net whose every weight says something."""
+    torch.manual_seed(seed)
+    net = build("emotalk3d", rest_of(avatar, head, anchors_of(avatar, head)))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    save_appearance(path, "emotalk3d", net, {})
+
+
+def test_a_net_and_an_avatar_written_anew_are_read_anew(monkeypatch, head, tmp_path):
+    avatar, net, file = dots(head), tmp_path / "net.safetensors", tmp_path / "avatar.npz"
+    spec = {**SPEC, "told": True, "avatar": str(file), "appearance": str(net)}
+    seen = []
+    for seed in (0, 1):
+        write_net(net, avatar, head, seed)
+        save_avatar(file, replace(avatar, opacity=np.full(len(avatar), 0.5 + 0.25 * seed, np.float32)))
+        painter = paint.HeadPainter([spec])
+        painter.pose([opened(head)], EYE[None], [jaw(0.8)])
+        seen.append((np.array(painter._posed.sh), painter._posed.opacity.mean()))
+    assert np.abs(seen[0][0] - seen[1][0]).max() > 0.01 and seen[1][1] - seen[0][1] > 0.2
+
+
+def test_a_face_of_which_nothing_is_known_is_drawn_without_its_net(monkeypatch, head, tmp_path):
+    """Zeros in place of what is not known would drive the net as a face at rest, whatever the mesh does."""
+    avatar = dots(head)
+    write_net(tmp_path / "net.safetensors", avatar, head)
+    monkeypatch.setattr(paint, "load_avatar", lambda name, head: avatar)
+    told = paint.HeadPainter([{**SPEC, "told": True, "appearance": str(tmp_path / "net.safetensors")}])
+    place = ([opened(head)], EYE[None])
+    told.pose(*place, [FaceValues(emotion=np.eye(14)[3])])
+    assert np.array_equal(told._posed.sh, avatar.sh)
+    (note,) = told.notes
+    assert "without its appearance net: nothing says" in note
+    told.pose(*place, [jaw(0.8)])
+    assert not np.array_equal(told._posed.sh, avatar.sh), "a face that is known is driven"
 
 
 def test_a_net_sees_the_face_and_not_the_objects_scale(monkeypatch, head, tmp_path):
     """EmoTalk3D's nets follow motion: the same face on a stretched object must give the same change of colour."""
     avatar = dots(head)
-    anchors = anchors_of(avatar, head)
-    torch.manual_seed(0)
-    net = build("emotalk3d", rest_of(avatar, head, anchors))
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    save_appearance(tmp_path / "net.safetensors", "emotalk3d", net, {})
+    write_net(tmp_path / "net.safetensors", avatar, head)
     monkeypatch.setattr(paint, "load_avatar", lambda name, head: avatar)
     told = paint.HeadPainter([{**SPEC, "told": True, "appearance": str(tmp_path / "net.safetensors")}])
     face = jaw(0.8)
-    points = vertices_of(head, face.weights[None, :52], face.weights[None, 52:], np.zeros((1, 15), np.float32))
     seen = []
     for matrix in (EYE, np.diag([1.5, 0.5, 2.0, 1.0])):
-        told.pose([to_blender(points[0])], matrix[None], [face])
+        told.pose([opened(head)], matrix[None], [face])
         seen.append(np.array(told._posed.sh))
     assert np.array_equal(*seen) and np.abs(seen[0] - avatar.sh).max() > 0.01
-    told.pose([to_blender(points[0])], EYE[None])
+    told.pose([opened(head)], EYE[None])
     assert np.array_equal(told._posed.sh, avatar.sh)
     with pytest.raises(BadFile, match="no such file"):
         paint.HeadPainter([{**SPEC, "appearance": str(tmp_path / "gone.safetensors")}])

@@ -43,7 +43,8 @@ class Player:
 
     def drive(self, face: FaceValues, vertices: Array) -> Drive:
         """What the net is told of a moment: the fields that training tells it of a capture's pose (drive.TOLD); zeros
-        for what is not known. vertices [v, 3] of the posed head, engine axes, in any place."""
+        for what is not known, so that a face of which nothing is known is better shown without the net (shown.py).
+        vertices [v, 3] of the posed head, engine axes, in any place."""
         weights = np.zeros(COUNT, np.float32) if face.weights is None else face.weights
         au = np.zeros((len(AUS), 2), np.float32) if face.au is None else face.au
         return drive_of(self.head, self.anchors, vertices, weights, au, face.emotion, face.intensity)
