@@ -16,9 +16,11 @@ from engine.render.cameras import orbit
 SH0 = 0.28209479  # the constant spherical harmonic
 
 
-# Pixels that may show paint beside the lips. Skin that was trained is thinner than the recipe's: at the corners of a
-# grin a twelfth of the lining's colour comes through in one or two of 102,400.
-AVATARS = {"recipe": 0, "default": 3}
+AVATARS = ("recipe", "default")
+# The recipe shows no paint beside the lips. In the trained file single discs of the lining stand a little through the
+# skin at the corners of a grin: 0.27 of paint 3 in at most two of 102,400 pixels. Without the inside of the mouth these
+# differ by 5 of 255 at most; skin differs by 2 to 4 there (standard deviation over 5 x 5 pixels).
+SHOWN, LEAST_SEEN = 2, 6 / 255
 
 
 def painted(head, name="default", **paint):
@@ -31,6 +33,15 @@ def painted(head, name="default", **paint):
             sh[material == i] = 0
             sh[material == i, 0] = (np.array(paint[name]) - 0.5) / SH0
     return dataclasses.replace(avatar, sh=sh, blend_space="linear")
+
+
+INSIDE = ("mouth", "gums", "tongue")
+
+
+def without(head, avatar, materials):
+    """The avatar with the Gaussians of these materials as good as gone."""
+    names = np.array([m.name for m in head.materials])[head.face_material[head.triangle_face][avatar.triangle]]
+    return dataclasses.replace(avatar, opacity=np.where(np.isin(names, materials), 1e-4, avatar.opacity))
 
 
 def posed(head, **weights):
@@ -58,8 +69,8 @@ def test_the_mouth_is_seen_through_the_lips_only(weights, azimuth, name):
     points = posed(head, **weights)
     camera = orbit(head.template[head.template[:, 1] > head.template[:, 1].max() - 0.27], 320, 320, azimuth_deg=azimuth)
 
-    def picture(**paint):
-        gaussians = bind(painted(head, name, **paint), head.triangles, points)
+    def picture(hidden=(), **paint):
+        gaussians = bind(without(head, painted(head, name, **paint), hidden), head.triangles, points)
         return rasterise(gaussians, camera, blend_space="linear", passes=("rgba",)).rgba
 
     # The paint is 3: 0.25 is a disc that covers a twelfth of a pixel, which darkens skin by less than the eye sees.
@@ -68,7 +79,11 @@ def test_the_mouth_is_seen_through_the_lips_only(weights, azimuth, name):
     x, y = camera.fx * seen[:, 0] / seen[:, 2] + camera.cx, camera.fy * seen[:, 1] / seen[:, 2] + camera.cy
     rows, columns = np.nonzero(green)
     inside = (columns > x.min() - 3) & (columns < x.max() + 3) & (rows > y.min() - 3) & (rows < y.max() + 3)
-    assert (~inside).sum() <= AVATARS[name], f"{(~inside).sum()} pixels of the mouth shine through the skin"
+    beside = rows[~inside], columns[~inside]
+    said = f"{(~inside).sum()} pixels of the mouth shine through the skin"
+    assert (~inside).sum() <= (SHOWN if name == "default" else 0), said
+    if (~inside).any():
+        assert np.abs(picture()[beside] - picture(hidden=INSIDE)[beside])[:, :3].max() < LEAST_SEEN, said
 
 
 @pytest.mark.parametrize("name", AVATARS)
