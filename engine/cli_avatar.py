@@ -33,6 +33,7 @@ def train(
     begin: Annotated[str, typer.Option(help="An avatar (trained on fewer pictures) to go on from.")] = "",
     rate: Annotated[float, typer.Option(help="Factor of all rates; 0.3 where training goes on.")] = 1.0,
     colour: Annotated[str, typer.Option(help="sh: each Gaussian its own; triplane: planes and an MLP, baked.")] = "sh",
+    lpips: Annotated[Path | None, typer.Option(help="Your LPIPS weights: that distance is added to the loss.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a Gaussian avatar. A stopped run goes on by the same line; OUT.preview.png shows how far it is."""
@@ -45,7 +46,7 @@ def train(
     face = load_head(head)
     first = load_avatar(begin, face) if begin else None
     with reporting(as_json) as report:
-        result = run(capture, out, face, recipe, report, first)
+        result = run(capture, out, face, recipe, report, first, lpips)
     show(result, as_json, table(result))
 
 

@@ -70,6 +70,23 @@ def meshes(
     show(result, as_json, table(result))
 
 
+@measure_app.command()
+def images(
+    pictures: Annotated[Path, typer.Argument(help="A picture, or a folder of them.")],
+    truth: Annotated[Path, typer.Argument(help="The true one, or a folder with pictures of the same names.")],
+    lpips: Annotated[
+        Path | None, typer.Option(help="Your LPIPS weights (.safetensors, .npz): see docs/avatars.md.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """PSNR, SSIM and, with your own weights, LPIPS of pictures against the true ones, in display values."""
+    from engine.train.compare_images import compare_images
+
+    with reporting(as_json) as report:
+        result = compare_images(pictures, truth, lpips, report)
+    show(result, as_json, table(result))
+
+
 @measure_app.command("text")
 def measure_text(
     mode: Annotated[str, typer.Option(help="auto, rules, small, encoder or paper.")] = "auto",

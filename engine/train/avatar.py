@@ -28,7 +28,7 @@ from engine.core.splats import Avatar
 from engine.render.gradient import backward, forward
 from engine.train import avatar_kernels as kernels
 from engine.train.avatar_data import Capture, View, read_capture
-from engine.train.avatar_loss import D_SSIM, Photometric, geometric
+from engine.train.avatar_loss import D_SSIM, Graded, Photometric, geometric, perceptual
 from engine.train.avatar_measure import evenly, measure, require_heads, strip
 from engine.train.avatar_model import Model
 from engine.train.avatar_start import closed_throat, coloured_from, start
@@ -50,6 +50,7 @@ SHRINK, GROW = 0.35, 0.25  # of logarithms of sizes: how far parts of the mouth 
 LINING_LOGIT, LIPS_LOGIT = 3.0, 2.2  # opacities .95 and .9: a mouth's lining, and the skin about it, stay closed
 ABOUT_MOUTH = 0.3  # of the jaw channel's mask: from here on skin lies over the mouth
 GEOMETRY_EVERY = 4  # steps between those that compare depth and normals
+PERCEPTUAL = 0.2  # weight of LPIPS where it is asked for (EmoTalkingGaussian eq. 13: beta 2)
 PATIENCE = 3  # checks without a better one, after which training ends
 LOOKS = 16  # pictures of one such look, at most
 PREVIEWS = 4
@@ -61,7 +62,8 @@ class Recipe:
     """count of Gaussians; SH degree; steps at most; seed; dynamic: masked colour channels; shrink: whole number by
     which pictures are made smaller; check: steps between looks at held-out views; geometry: depth and normals;
     loose: free Gaussians for hair, neck and shoulders that the mesh lacks; rate: factor of all rates;
-    colour: "sh", each Gaussian its own, or "triplane" (engine/train/avatar_colour.py)."""
+    colour: "sh", each Gaussian its own, or "triplane" (engine/train/avatar_colour.py);
+    lpips: digest of the weights of the perceptual loss, which train() fills in ("": none)."""
 
     count: int = 60_000
     degree: int = 2
@@ -75,6 +77,7 @@ class Recipe:
     loose: int = 0
     rate: float = 1.0
     colour: str = "sh"
+    lpips: str = ""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.check < 1 or self.shrink < 1 or not 0 <= self.d_ssim <= 1:
@@ -88,10 +91,14 @@ class Recipe:
 
 
 class Training:
-    """A run: model, Adam's moments, step, best so far. `step()` takes one picture. begin: an avatar to go on from."""
+    """A run: model, Adam's moments, step, best so far. `step()` takes one picture. begin: an avatar to go on from;
+    graded: a perceptual distance beside the loss."""
 
-    def __init__(self, capture: Capture, recipe: Recipe, report: Reporter = SILENT, begin: Avatar | None = None):
-        self.capture, self.recipe = capture, recipe
+    def __init__(
+        self, capture: Capture, recipe: Recipe, report: Reporter = SILENT, begin: Avatar | None = None,
+        graded: Graded | None = None,
+    ):  # fmt: skip
+        self.capture, self.recipe, self._graded = capture, recipe, graded
         if begin is None:
             first = start(capture.head, recipe.count, recipe.seed, recipe.dynamic, recipe.loose)
             first = coloured_from(first, capture, recipe.shrink, report)
@@ -129,7 +136,11 @@ class Training:
         gaussians = self.model.place(view.pose, posed, self.recipe.dynamic)
         deep = self.recipe.geometry and picture.depth_steps is not None and self.at % GEOMETRY_EVERY == 0
         rgba, sums, tape = forward(gaussians, picture.camera, geometry=deep)
-        loss, v = self._photometric(rgba, picture.values, rng.random(3).astype(np.float32))
+        background = rng.random(3).astype(np.float32)
+        loss, v = self._photometric(rgba, picture.values, background)
+        if self._graded is not None:
+            more, by = perceptual(self._graded, rgba, picture.values, background)
+            loss, v = loss + PERCEPTUAL * more, v + np.float32(PERCEPTUAL) * by
         u = None
         depth, normal = (picture.depth, picture.normal) if deep else (None, None)
         if sums is not None and depth is not None and normal is not None:
@@ -255,22 +266,29 @@ def _largest(head: Head, avatar: Avatar) -> Array:
 
 def train(
     folder: str | Path, out: str | Path, head: Head, recipe: Recipe | None = None, report: Reporter = SILENT,
-    begin: Avatar | None = None,
+    begin: Avatar | None = None, lpips: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on a capture and write the avatar; {"avatar", "steps", "seconds", "val": ..., "test": ...}.
 
     begin: an avatar of this head, trained on fewer pictures, to go on from; it says how many Gaussians there are.
+    lpips: weights (engine/measure/lpips.py) with which that distance is added to the loss.
     Beside OUT stand OUT.state.npz while it runs (a stopped run goes on from it) and OUT.preview.png: truth, avatar and
     difference of held-out views. A cancel keeps the state. Raises BadFile, BadInput, Cancelled.
     """
     recipe, out = recipe or Recipe(), writable(out)
     if out.suffix != ".npz":
         raise BadInput(f"{out}: avatars are written as .npz; 'avatar export' makes other files of it")
+    graded = None
+    if lpips is not None:
+        from engine.measure.lpips import read_lpips
+
+        net = read_lpips(lpips)
+        recipe, graded = replace(recipe, lpips=net.sha256), net.graded
     capture = read_capture(folder, head)
     state, preview = out.with_suffix(".state.npz"), out.with_suffix(".preview.png")
     require_heads(capture, evenly(capture.views["val"] or capture.views["train"], LOOKS), recipe.shrink)
     started = time.monotonic()
-    run = Training(capture, recipe, report, begin)
+    run = Training(capture, recipe, report, begin, graded)
     key = _key(capture, recipe, begin)
     if state.is_file() and not run.load(state, key):
         report.warn(f"{state} is of another training; this one begins anew")
@@ -324,8 +342,8 @@ def _key(capture: Capture, recipe: Recipe, begin: Avatar | None = None) -> str:
     views = [view for split in ("train", "val") for view in capture.views[split]]
     cameras = np.array([[*v.camera.world_to_camera.ravel(), v.camera.fx, v.camera.cx, v.camera.cy] for v in views])
     files = [_stamp(path) for v in views for path in (v.picture, v.mask, v.geometry)]
-    # Runs that were stopped before there was a choice of colour go on: what all had is not told.
-    words = sorted((k, v) for k, v in asdict(recipe).items() if (k, v) != ("colour", "sh"))
+    # Runs that were stopped before there was a choice of these go on: what all had then is not told.
+    words = sorted(word for word in asdict(recipe).items() if word not in (("colour", "sh"), ("lpips", "")))
     told = repr((words, [(v.name, v.pose) for v in views], files))
     # One pose at a time: together they may not fit in memory.
     told += "".join(sha256_of_arrays(p.vertices, p.weights) for _, p in sorted(capture.poses.items()))

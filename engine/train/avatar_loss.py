@@ -6,11 +6,14 @@ of captures weigh a little (EmoTaG: .01 and .001).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from engine.train import avatar_kernels as kernels
 
 Array = np.ndarray
+Graded = Callable[[Array, Array], tuple[float, Array]]  # pictures [h, w, 3] -> distance, its gradient by the first
 
 D_SSIM = 0.3
 DEPTH, NORMAL = 0.01, 0.001
@@ -61,6 +64,13 @@ class Photometric:
 def _over(rgba: Array, channel: int, background: float) -> Array:
     """One channel [h, w] of a premultiplied picture over a background."""
     return np.ascontiguousarray(rgba[..., channel] + (1 - rgba[..., 3]) * np.float32(background))
+
+
+def perceptual(graded: Graded, rgba: Array, truth: Array, background: Array) -> tuple[float, Array]:
+    """(loss, gradient [h, w, 4]) of a distance of opaque pictures; arguments and gradient as of Photometric."""
+    x, y = (np.stack([_over(a, c, background[c]) for c in range(3)], 2) for a in (rgba, truth))
+    loss, d = graded(x, y)
+    return loss, np.concatenate([d, -(d @ background.astype(np.float32))[..., None]], 2)
 
 
 def geometric(rgba: Array, sums: Array, depth: Array, normal: Array) -> tuple[float, Array]:
