@@ -32,7 +32,7 @@ def shown(
     place: np.ndarray | None = None,
 ) -> Gaussians:  # fmt: skip
     """The Gaussians of a head posed as vertices [v, 3] whose face does `face` (None, or one whose motion is not known:
-    channels and net are left out). place [v, 3]: where they are drawn, if that is stretched or moved against `vertices`."""
+    channels and net are left out). place [v, 3]: where they are drawn, if that is stretched or moved against them."""
     now = avatar
     if player is not None and face is not None and face.motion_known:
         now = player.showing(face, vertices)
