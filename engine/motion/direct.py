@@ -41,6 +41,31 @@ SPREAD = {"mouthStretchLeft": 0.28, "mouthStretchRight": 0.28, "mouthSmileLeft":
 UPPER = {"mouthUpperUpLeft": 0.50, "mouthUpperUpRight": 0.50}
 LOWER = {"mouthLowerDownLeft": 0.55, "mouthLowerDownRight": 0.55}
 CLOSE = {"mouthPressLeft": 0.20, "mouthPressRight": 0.20, "mouthRollLower": 0.10, "mouthRollUpper": 0.06}
+SMILE_YIELD = 0.85  # of a smile, to lips that are wholly round
+
+
+@dataclasses.dataclass(frozen=True)
+class Lips:
+    """How plainly lips show a round sound and a bite.
+
+    round_shapes, funnel_shapes, bite_upper: weights of shapes at channel value 1. smile_gain in [-1, 1]: how early a
+    smile yields to rounding, the gain of `rounded`.
+    """
+
+    round_shapes: dict[str, float]
+    funnel_shapes: dict[str, float]
+    bite_upper: dict[str, float]
+    smile_gain: float
+
+
+PERFORMED = Lips(ROUND, FUNNEL, BITE_UPPER, ROUND_GAIN)  # exact phones: what the performances are made of
+# Channels that a net heard, which is not always sure. Drawn as plainly as exact phones they cost what a face says: half
+# rounded lips are read as the tight ones of anger, a smile that goes at every trace of rounding as none of that mood,
+# and what funnel and bite part the lips tells against the opening that belongs to the sounds (docs/lipsync.md).
+HEARD = Lips(
+    {"mouthPucker": 0.88, "mouthFunnel": 0.20}, {"mouthFunnel": 0.60, "mouthPucker": 0.12},
+    {"mouthUpperUpLeft": 0.10, "mouthUpperUpRight": 0.10}, -0.4,
+)  # fmt: skip
 
 OPENING = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthFunnel",
             "mouthShrugUpper", "mouthStretchLeft", "mouthStretchRight")  # fmt: skip
@@ -61,9 +86,9 @@ def late(contact: np.ndarray) -> np.ndarray:
     return contact * contact
 
 
-def rounded(level: np.ndarray) -> np.ndarray:
+def rounded(level: np.ndarray, gain: float = ROUND_GAIN) -> np.ndarray:
     """How far lips round for a channel `level` in [0, 1]: a short u between two consonants is seen as one."""
-    return level * (1.0 + ROUND_GAIN * (1.0 - level))
+    return level * (1.0 + gain * (1.0 - level))
 
 
 def jaw_freedom(jaw_open: np.ndarray) -> np.ndarray:
@@ -74,10 +99,12 @@ def jaw_freedom(jaw_open: np.ndarray) -> np.ndarray:
     return np.clip(jaw_open / SPEAKING_JAW, 0.0, 1.0) ** 2
 
 
-def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def mouth(
+    articulation: np.ndarray, press: np.ndarray | float = 1.0, lips: Lips = PERFORMED
+) -> tuple[np.ndarray, np.ndarray]:
     """Articulation [t, 11] in [0, 1] -> speech shape weights arkit [t, 52] and extra [t, 7].
 
-    press: firmness of lip closures, [t] or one number; 1 is plain.
+    press: firmness of lip closures, [t] or one number; 1 is plain. lips: how plainly they round and bite.
     """
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
     close, bite = late(channel["lip_close"]), channel["labiodental"]
@@ -96,12 +123,12 @@ def mouth(articulation: np.ndarray, press: np.ndarray | float = 1.0) -> tuple[np
     arkit[:, ARKIT_INDEX["jawOpen"]] = jaw
     pursed = ROUND_CLOSE * np.maximum(round_, funnel) * free
     arkit[:, ARKIT_INDEX["mouthClose"]] = np.minimum(jaw * close + pursed, jaw + 0.02)
-    add(ROUND, round_ * (1.0 - 0.5 * close) * (1.0 - bite))
-    add(FUNNEL, funnel * free)
+    add(lips.round_shapes, round_ * (1.0 - 0.5 * close) * (1.0 - bite))
+    add(lips.funnel_shapes, funnel * free)
     add(SPREAD, channel["spread"] * (1.0 - 0.6 * np.maximum(close, bite)) * (1.0 - round_))
     add(UPPER, channel["upper_lip_raise"] * free)
     add(LOWER, channel["lower_lip_drop"] * free)
-    add(BITE_UPPER, bite * (1.0 - close))
+    add(lips.bite_upper, bite * (1.0 - close))
     add(CLOSE, press * close)
     extra[:, EXTRA_INDEX["lowerLipToTeeth"]] = bite * (1.0 - close)
     extra[:, EXTRA_INDEX["tongueTipUp"]] = channel["tongue_tip"]
@@ -116,6 +143,7 @@ def blend_share(
     talking: np.ndarray | None = None,
     rounding: np.ndarray | float = 0.0,
     jaw_open: np.ndarray | float = 1.0,
+    lips: Lips = PERFORMED,
 ) -> np.ndarray:
     """How much of each expression weight a speaking face shows: the one rule of all who lay expression over speech.
 
@@ -131,16 +159,19 @@ def blend_share(
     share[:, _columns(OPENING)] *= ((1.0 - close) * (1.0 - 0.5 * talking))[:, None]
     # For the same reason tight lips (AU23, AU24) are pressed together in silence only.
     share[:, len(ARKIT) + EXTRA_INDEX["lipsTogether"]] *= 1.0 - voice
-    share[:, _columns(_SMILE)] *= np.reshape(
-        (1.0 - 0.85 * rounded(np.asarray(rounding))) * (1.0 - 0.3 * labiodental), (-1, 1)
-    )
+    smiling = 1.0 - SMILE_YIELD * rounded(np.asarray(rounding), lips.smile_gain)
+    share[:, _columns(_SMILE)] *= np.reshape(smiling * (1.0 - 0.3 * labiodental), (-1, 1))
     share[:, _columns(LOWER_LIP)] *= (1.0 - labiodental)[:, None]  # the lower lip is on the teeth
     share[:, ARKIT_INDEX["jawOpen"]] *= (1.0 - close) * (1.0 - talking * (1.0 - jaw_freedom(np.asarray(jaw_open))))
     return share
 
 
 def blend(
-    speech: np.ndarray, expression: np.ndarray, articulation: np.ndarray, talking: np.ndarray | None = None
+    speech: np.ndarray,
+    expression: np.ndarray,
+    articulation: np.ndarray,
+    talking: np.ndarray | None = None,
+    lips: Lips = PERFORMED,
 ) -> np.ndarray:
     """Speech and expression weights [t, 59] each -> one face [t, 59], by the rules at the module's head.
 
@@ -149,7 +180,7 @@ def blend(
     channel = {name: articulation[:, i] for name, i in ARTICULATION_INDEX.items()}
     shown = blend_share(
         late(channel["lip_close"]), channel["labiodental"], channel["voice"], talking,
-        np.maximum(channel["round"], channel["funnel"]), channel["jaw_open"],
+        np.maximum(channel["round"], channel["funnel"]), channel["jaw_open"], lips,
     )  # fmt: skip
     face = expression * shown
     jaw = ARKIT_INDEX["jawOpen"]
@@ -210,8 +241,8 @@ class Direct:
         times = wide[inner] / self.native_fps
         au = living_au(controls, times)
         face = blend(
-            np.concatenate(mouth(articulation, press), 1), np.concatenate(to_shapes(au), 1), articulation,
-            cache.talking[within][inner],
+            np.concatenate(mouth(articulation, press, HEARD), 1), np.concatenate(to_shapes(au), 1), articulation,
+            cache.talking[within][inner], HEARD,
         )  # fmt: skip
         motion = MotionSlice(
             times=times,
