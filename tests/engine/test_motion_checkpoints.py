@@ -17,6 +17,7 @@ from engine.head.library import load_head
 from engine.motion.emodifftalk import EmoDiffTalk
 from engine.motion.emotag import EmoTaG
 from engine.motion.emotalk3d import EmoTalk3D
+from engine.motion.emotalkinggaussian import EmoTalkingGaussian
 from engine.motion.emovoca import EmoVOCA
 from engine.motion.nets import file
 from engine.motion.nets.au_diffusion import Both, Recurrent
@@ -26,7 +27,7 @@ from engine.train.emodifftalk_recipe import ABLATIONS, CONFIG
 from engine.train.motion_recipe import ablated, finish
 
 torch.set_num_threads(1)
-SYSTEMS = {system.name: system for system in (EmoDiffTalk, EmoTaG, EmoTalk3D, EmoVOCA)}
+SYSTEMS = {system.name: system for system in (EmoDiffTalk, EmoTaG, EmoTalk3D, EmoTalkingGaussian, EmoVOCA)}
 
 
 def without_config(checkpoint):
