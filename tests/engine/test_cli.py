@@ -85,6 +85,30 @@ def test_gaussians_of_a_frame_are_a_standard_ply(take_file, tmp_path):
     assert head.startswith("ply\nformat binary_little_endian 1.0") and "property float f_dc_0" in head
 
 
+# How far two files of a frame may lie apart. A face evaluated alone is rounded otherwise than in a block (1e-8 m).
+# .ply: float32 of metres, and of what a logarithm and a logit make of it. .spz: one step of each field
+# (engine/avatar/spz.py); a rotation's largest part follows from the three others, which it moves by a step each.
+STEPS = {
+    "ply": {"means": 1e-6, "quats": 1e-5, "log_scales": 1e-5, "opacity": 1e-6, "sh0": 1e-6, "sh": 1e-6},
+    "spz": {
+        "means": 2.0**-20, "quats": 3 * 0.5**0.5 / 511, "log_scales": 1 / 16, "opacity": 1 / 255,
+        "sh0": 1 / (0.15 * 255), "sh": 1 / 128,
+    },
+}  # fmt: skip
+
+
+def apart_by_field(a, b):
+    """The largest differences of two sets of Gaussians; a quaternion and its negative are one rotation."""
+    same = np.sign((a.quats * b.quats).sum(1, keepdims=True))
+    pairs = {
+        "means": (a.means, b.means), "quats": (a.quats, same * b.quats), "opacity": (a.opacity, b.opacity),
+        "log_scales": (np.log(a.scales), np.log(b.scales)), "sh0": (a.sh[:, 0], b.sh[:, 0]),
+        "sh": (a.sh[:, 1:], b.sh[:, 1:]),
+    }  # fmt: skip
+    assert a.sh.shape == b.sh.shape
+    return {name: float(np.abs(x - y).max(initial=0.0)) for name, (x, y) in pairs.items()}
+
+
 def test_gaussians_of_a_take_are_a_sequence(take_file, tmp_path):
     from test_avatar_files import avatar_of
 
@@ -94,14 +118,17 @@ def test_gaussians_of_a_take_are_a_sequence(take_file, tmp_path):
     head, take = load_head(), read_take(take_file)
     avatar = dataclasses.replace(avatar_of([3, 500]), head=head.name, topology_sha256=head.topology_sha256)
     save_avatar(tmp_path / "a.npz", avatar)
-    # A face evaluated alone is rounded otherwise than in a block (1e-8 m); a step of .spz is 2^-12 m.
-    for kind, read, close in (("ply", read_ply, 1e-6), ("spz", read_spz, 1.01 / 4096)):
+    for kind, read in (("ply", read_ply), ("spz", read_spz)):
         soliloquy("export", take_file, "--out", tmp_path / f"g.{kind}", "--avatar", tmp_path / "a.npz")
         files = sorted(tmp_path.glob(f"g_*.{kind}"))
         assert len(files) == len(take) and files[0].name == f"g_0001.{kind}"
         soliloquy("export", take_file, "--out", tmp_path / f"one.{kind}", "--avatar", tmp_path / "a.npz", "--frame", 9)
-        one, ninth = read(tmp_path / f"one.{kind}"), read(files[9])
-        assert len(one) == len(ninth) == 2 and np.abs(one.means - ninth.means).max() <= close
+        one, ninth, first = (read(path) for path in (tmp_path / f"one.{kind}", files[9], files[0]))
+        assert len(one) == len(ninth) == 2
+        apart = apart_by_field(one, ninth)
+        assert all(apart[name] <= 1.01 * step for name, step in STEPS[kind].items()), (kind, apart)
+        moved = apart_by_field(first, ninth)
+        assert any(moved[name] > 1.01 * STEPS[kind][name] for name in ("means", "quats")), "the face moves"
     soliloquy("avatar", "export", tmp_path / "n.spz", "--avatar", tmp_path / "a.npz")
     assert len(read_spz(tmp_path / "n.spz")) == 2
 

@@ -147,7 +147,8 @@ def raised_brows(ob):
     yield from settled()
 
 
-def steps():
+def stage():
+    """An empty scene, drawn by the engine, with the head in it: (the head, corners of its dots)."""
     scene = bpy.context.scene
     for ob in list(bpy.data.objects):
         bpy.data.objects.remove(ob)
@@ -160,29 +161,30 @@ def steps():
     scene.world.use_nodes = False
     scene.world.color = (0, 0, 0)
     space.overlay.show_overlays = space.show_gizmo = space.show_region_toolbar = False
-    yield 0.5
-    yield from landmarks(ob, corners)
+    return ob, corners
 
-    look()
-    key = ob.data.shape_keys.key_blocks["jawOpen"]
+
+def frames(key):
+    """An animated jaw: frame 1, frame 10, frame 1 again."""
     for frame, value in ((1, 0.0), (10, 1.0)):
         key.value = value
         key.keyframe_insert("value", frame=frame)
     for frame, name in ((1, "frame_1"), (10, "frame_10"), (1, "frame_1_again")):
-        scene.frame_set(frame)
+        bpy.context.scene.frame_set(frame)
         yield from settled()
         shot(name)
-    yield from raised_brows(ob)
-    from blender_addon.ui import drawing
 
-    facts["packing"] = drawing.kit().packing_works
 
+def passes():
+    """What the menu of passes shows."""
     for which in ("DEPTH", "NORMAL", "ALPHA", "COMBINED"):
-        scene.soliloquy_render.viewport_pass = which
+        bpy.context.scene.soliloquy_render.viewport_pass = which
         area.tag_redraw()
         yield from settled()
         shot(f"pass_{which}")
 
+
+def edit_mode(ob):
     bpy.context.view_layer.objects.active = ob
     bpy.ops.object.mode_set(mode="EDIT")
     yield 0.4
@@ -190,27 +192,39 @@ def steps():
     bpy.ops.object.mode_set(mode="OBJECT")
     yield from settled()
 
+
+def note_drawing(name):
+    """Into the facts: median, largest and number of milliseconds since the list was cleared."""
+    facts[name] = [float(np.median(drawing_ms)), max(drawing_ms), len(drawing_ms)]
+
+
+def orbit():
     drawing_ms.clear()
-    for i in range(25):  # orbit
+    for i in range(25):
         view.view_rotation = Euler((1.45, 0, 0.35 + 0.02 * i)).to_quaternion()
         yield 0.01
-    facts["orbit_draw_ms"] = [float(np.median(drawing_ms)), max(drawing_ms), len(drawing_ms)]
+    note_drawing("orbit_draw_ms")
     look()
     yield from settled()
     facts["round_trip_ms"] = 1000 * next(iter(viewport_clock._views)).round_trip_s
-    shot("before_death")
 
-    os.kill(shared.engine().pid, signal.SIGSTOP)  # an engine that hangs
+
+def hang(key):
+    """An engine that hangs, and goes on."""
+    os.kill(shared.engine().pid, signal.SIGSTOP)
     drawing_ms.clear()
     for i in range(10):
         key.value = i / 10
         yield 0.05
-    facts["hung_draw_ms"] = [float(np.median(drawing_ms)), max(drawing_ms), len(drawing_ms)]
+    note_drawing("hung_draw_ms")
     key.value = 1.0
     os.kill(shared.engine().pid, signal.SIGCONT)
     yield from settled()
     shot("after_hang")
 
+
+def death(key):
+    """An engine that dies, and the one after it."""
     generation = shared.engine().generation
     os.kill(shared.engine().pid, signal.SIGKILL)
     key.value = 0.0
@@ -221,6 +235,26 @@ def steps():
     shot("after_death")
     facts["sentence"] = shared.engine().last_error
     facts["restarts"] = shared.engine().generation - generation
+
+
+def steps():
+    ob, corners = stage()
+    yield 0.5
+    yield from landmarks(ob, corners)
+
+    look()
+    key = ob.data.shape_keys.key_blocks["jawOpen"]
+    yield from frames(key)
+    yield from raised_brows(ob)
+    from blender_addon.ui import drawing
+
+    facts["packing"] = drawing.kit().packing_works
+    yield from passes()
+    yield from edit_mode(ob)
+    yield from orbit()
+    shot("before_death")
+    yield from hang(key)
+    yield from death(key)
 
     space.shading.type = "SOLID"
     yield 0.5
