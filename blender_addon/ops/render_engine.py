@@ -69,8 +69,9 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
         which = context.scene.soliloquy_render.viewport_pass
         try:
             picture = self._live_picture(context, depsgraph)
-            said = self._view.error or ("Loading the avatar" if self._view.opening else "")
-            self._tell(self._view)
+            # `report` does nothing outside of a render, so notes stand with the viewport's statistics.
+            noted = " ".join(dict.fromkeys(self._view.notes))
+            said = self._view.error or ("Loading the avatar" if self._view.opening else noted)
         except (EngineError, NotNow) as problem:
             picture, said = (self._view.picture if self._view else None), str(problem)
         if picture is not None:
@@ -117,7 +118,7 @@ class SoliloquyRenderEngine(bpy.types.RenderEngine):
         )
 
     def _tell(self, view: LiveView) -> None:
-        """What the engine notes, once."""
+        """What the engine notes, once, as reports of a render."""
         while view.notes:
             sentence = view.notes.pop(0)
             if sentence not in _told:
