@@ -1,7 +1,8 @@
 """Motion systems trained without one part after the other, all for the same short time, beside the papers' orders.
 
 The whole network is trained as long as the others, and once more with another seed: what a missing part costs means
-something only where it is more than that. Checkpoints and figures lie in one folder and are not made again
+something only where it is more than that. Checkpoints and figures lie in one folder and are not made again;
+ablations.json beside them says of each what it was trained on, and another set, recipe or head is refused
 (bench/motion_ablations.py is the command; EmoVOCA's comparisons are those of bench/emovoca_tables.py).
 """
 
@@ -14,10 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.errors import BadInput
-from engine.core.files import read_json, replacing, write_json
+from engine.core.anatomy import Head
+from engine.core.errors import BadFile, BadInput
+from engine.core.files import read_json, replacing, sha256_of_arrays, write_json
 from engine.core.progress import SILENT, Reporter
 from engine.train import emodifftalk_recipe, emotag_recipe, emotalk3d_recipe, emotalkinggaussian_recipe
+from engine.train.motion_data import Pool
+from engine.train.motion_loop import Plan
+from engine.train.motion_recipe import ablated, of_data
 
 BEGIN, END = "<!-- table: ablations -->", "<!-- end of ablations -->"
 WHOLE, AGAIN = "whole", "another seed"
@@ -26,6 +31,9 @@ RECIPES: dict[str, Any] = {
     "emotalk3d": emotalk3d_recipe, "emotag": emotag_recipe, "emodifftalk": emodifftalk_recipe,
     "emotalkinggaussian": emotalkinggaussian_recipe,
 }  # fmt: skip
+# What a recipe's configuration holds beside its network's (see each recipe's `one`).
+MORE: dict[str, dict[str, Any]] = {"emotag": emotag_recipe.GUIDANCE, "emotalkinggaussian": {"sync": 1.0}}
+STEPS, CLIPS = 800, 8
 # What the papers say of leaving a part out, worst first. EmoTalk3D's other rows (geometry, FeatureNet) and
 # EmoDiffTalk's Codes4O are of appearance, not of motion.
 PAPER: dict[str, dict[str, str]] = {
@@ -79,14 +87,34 @@ def checkpoint(out: Path, system: str, row: str) -> Path:
     return out / f"{system}_{row.replace(' ', '_')}.safetensors"
 
 
-def train_all(system: str, work: Path, out: Path, steps: int, report: Reporter = SILENT) -> None:
-    """Train what is missing of a system. Raises BadFile, BadInput where the folder holds runs of another length."""
-    recipe, missing = RECIPES[system], [p for p in parts_of(system) if not checkpoint(out, system, p[0]).is_file()]
-    if not missing:
-        return
-    made = recipe.ready(work, 0, report)
-    for row, part, seed in missing:
-        recipe.one(made, checkpoint(out, system, row), seed, report, steps, part)
+def origin(system: str, part: str, seed: int, steps: int, pool: Pool, head: Head) -> dict[str, Any]:
+    """What a training hangs on: the recipe's numbers, its configuration, a digest of the set (`of_data`), the head."""
+    recipe = RECIPES[system]
+    config = ablated({**recipe.CONFIG, **MORE.get(system, {})}, recipe.ABLATIONS, part)
+    plan = of_data(Plan(steps, getattr(recipe, "RATE", Plan.rate), seed), system, config, pool, part)
+    return {**plan.key, "head": sha256_of_arrays(head.template, head.faces)[:16]}
+
+
+def missing_of(
+    system: str, work: Path, out: Path, steps: int, made: dict[str, Any], report: Reporter = SILENT
+) -> list[tuple[str, str, int]]:  # fmt: skip
+    """Trainings of a system that are to be made; what they will hang on is written into `made`, {row: origin}.
+
+    Raises BadInput for a checkpoint that hangs on anything else, or of which that is not known.
+    """
+    recipe = RECIPES[system]
+    data = recipe.gather(work, getattr(recipe, "KINDS", ()), report)
+    missing = []
+    for row, part, seed in parts_of(system):
+        wanted, path = origin(system, part, seed, steps, data.train, data.head), checkpoint(out, system, row)
+        if not path.is_file():
+            made[row] = wanted
+            missing.append((row, part, seed))
+        elif row not in made:
+            raise BadInput(f"it is not known what {path} was trained on: delete it or give another folder")
+        elif other := sorted(k for k in {*wanted, *made[row]} if wanted.get(k) != made[row].get(k)):
+            raise BadInput(f"{path} is of another training ({', '.join(other)}): delete it or give another folder")
+    return missing
 
 
 def measure(systems: Iterable[str], out: Path, clips: int, report: Reporter = SILENT) -> dict[str, dict[str, Any]]:
@@ -111,24 +139,43 @@ def measure(systems: Iterable[str], out: Path, clips: int, report: Reporter = SI
 
 
 def run(
-    work: Path, out: Path, steps: Mapping[str, int], clips: int, report: Reporter = SILENT
+    work: Path, out: Path, systems: Iterable[str] = (), steps: int | None = None, clips: int | None = None,
+    report: Reporter = SILENT, again: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train and measure; the figures are kept in OUT/ablations.json. Raises BadInput for another number of steps than
-    the folder's checkpoints were trained for."""
+    """Train and measure what is missing; the figures are kept in OUT/ablations.json, with steps, clips and origins.
+
+    systems: none are those of the folder, or all; steps, clips: None is what the folder holds, or STEPS, CLIPS;
+    again: measure all once more. Raises BadInput where the folder holds another training or measurement.
+    """
     out.mkdir(parents=True, exist_ok=True)
     known = out / "ablations.json"
-    kept: dict[str, Any] = {"steps": {}, "clips": clips, "systems": {}}
+    kept: dict[str, Any] = {"steps": {}, "clips": {}, "made": {}, "systems": {}}
     if known.is_file():
         kept = read_json(known)
-    for system, count in steps.items():
-        if kept["steps"].get(system, count) != count:
-            raise BadInput(f"{out} holds {system} after {kept['steps'][system]} steps: give that or another folder")
-        kept["steps"][system] = count
+        if not all(isinstance(kept.get(name), dict) for name in ("steps", "clips", "made", "systems")):
+            raise BadFile(known, "does not say what was measured of which training; give another folder")
+    for system in list(systems) or list(kept["steps"]) or list(RECIPES):
+        count = _same(f"{out} holds {system} after", "steps", kept["steps"].get(system), steps, STEPS)
+        most = _same(f"{out} holds {system} measured on", "clips", kept["clips"].get(system), clips, CLIPS)
+        made = kept["made"].setdefault(system, {})
+        missing = missing_of(system, work, out, count, made, report)
+        kept["steps"][system], kept["clips"][system] = count, most
         write_json(known, kept)
-        train_all(system, work, out, count, report)
-        kept["systems"] |= measure([system], out, clips, report)
-        write_json(known, kept | {"clips": clips})
+        if missing:
+            ready = RECIPES[system].ready(work, 0, report)
+            for row, part, seed in missing:
+                RECIPES[system].one(ready, checkpoint(out, system, row), seed, report, count, part)
+        if missing or again or len(kept["systems"].get(system, {})) < len(parts_of(system)):
+            kept["systems"] |= measure([system], out, most, report)
+            write_json(known, kept)
     return read_json(known)
+
+
+def _same(what: str, unit: str, held: int | None, asked: int | None, default: int) -> int:
+    """The number to go on with. Raises BadInput for another one than is held."""
+    if held is not None and asked is not None and asked != held:
+        raise BadInput(f"{what} {held} {unit}: give that or another folder")
+    return next(number for number in (held, asked, default) if number is not None)
 
 
 def markdown(result: Mapping[str, Any], why: Mapping[str, str], claims: Mapping[str, Any] | None = None) -> str:
@@ -138,19 +185,21 @@ def markdown(result: Mapping[str, Any], why: Mapping[str, str], claims: Mapping[
     """
     lines: list[str] = []
     for system, rows in result["systems"].items():
-        lines += _system_lines(system, rows, result["steps"][system], why)
-    lines = [f"{result['clips']} clips of the test people, mm.", "", *lines]
+        lines += _system_lines(system, rows, result["steps"][system], result["clips"][system], why)
     if claims:
         lines += ["| `emovoca` | ours, best first | in the paper, best first | |", "|---|---|---|---|"]
         lines += [_claim_line(claim, claims, why) for claim in CLAIMS]
     return "\n".join(lines).rstrip()
 
 
-def _system_lines(system: str, rows: Mapping[str, Any], steps: int, why: Mapping[str, str]) -> list[str]:
+def _system_lines(
+    system: str, rows: Mapping[str, Any], steps: int, clips: int, why: Mapping[str, str]
+) -> list[str]:  # fmt: skip
     whole = rows[WHOLE]
     noise = abs(_cost(rows[AGAIN], whole)) if AGAIN in rows else 0.0
     cut = sorted((r for r in rows if r not in (WHOLE, AGAIN)), key=lambda r: -_cost(rows[r], whole))
-    lines = [f"`{system}`, {steps} steps each:", ""]
+    lines = [f"`{system}`, {steps} steps each, {clips} clips of the test people, mm", ""]
+    lines[0] += f" (`--systems {system} --steps {steps} --clips {clips}`):"
     lines += [f"| | {' | '.join(FIGURES.values())} | cost | in the paper | |", "|---" * (len(FIGURES) + 4) + "|"]
     for row in (r for r in (WHOLE, AGAIN, *cut) if r in rows):
         own = [f"{rows[row][name]:.2f}" for name in FIGURES]

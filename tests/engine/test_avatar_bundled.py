@@ -104,7 +104,7 @@ def test_it_shows_what_it_was_trained_to_show(avatar, head, row):
 
 
 def test_its_throat_is_as_training_leaves_it(avatar, head):
-    """`avatar train` ends by closing the throat: of discs that are thinner, or as they are here, that makes this file's.
+    """`avatar train` ends by closing the throat: of discs that are thinner that makes this file's.
 
     One factor for all of them, so that only the mean counts: once or twice is the same (test_avatar_resume.py)."""
     step = 2.0**-9  # of the float16 in which the file holds logarithms of sizes between 2 and 4

@@ -1,13 +1,19 @@
 """Ablations at one budget: trained once, measured, resumed, and set beside the papers' orders."""
 
+import dataclasses
 import json
+import subprocess
+import sys
+import types
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_emovoca import speaks
 from test_motion_nets import clips
 
-from engine.core.errors import BadInput
+from engine.core.errors import BadFile, BadInput
 from engine.head.library import load_head
 from engine.motion.nets import file
 from engine.train import emotalk3d_recipe, motion_recipe
@@ -22,7 +28,7 @@ def figures(lve, uve, mve):
 
 
 RESULT = {
-    "clips": 8,
+    "clips": {"emotag": 8},
     "steps": {"emotag": 250},
     "systems": {
         "emotag": {
@@ -70,18 +76,102 @@ def test_the_page_keeps_what_stands_around_the_table(tmp_path):
         ablations.write_page(page, "new")
 
 
-@speaks
-def test_runs_are_made_once_and_measured_on_held_out_people(tmp_path, monkeypatch):
+@pytest.fixture
+def data(monkeypatch):
+    """A small set in place of SET, which the test may change."""
     pool = of_examples(clips(), file.shared_basis())
-    data = motion_recipe.Data(load_head(), file.shared_basis(), pool, pool)
-    monkeypatch.setattr(emotalk3d_recipe, "gather", lambda *_: data)
-    first = ablations.run(tmp_path, tmp_path / "out", {"emotalk3d": 10}, 1)
+    held = {"data": motion_recipe.Data(load_head(), file.shared_basis(), pool, pool)}
+    monkeypatch.setattr(emotalk3d_recipe, "gather", lambda *_: held["data"])
+    return held
+
+
+@speaks
+def test_runs_are_made_once_and_measured_on_held_out_people(tmp_path, data):
+    out = tmp_path / "out"
+    first = ablations.run(tmp_path, out, ["emotalk3d"], 10, 1)
     rows = first["systems"]["emotalk3d"]
     assert list(rows) == ["whole", "emotion", "another seed"] and all(row["lve_mm"] > 0 for row in rows.values())
     assert rows["whole"] != rows["another seed"] and rows["whole"] != rows["emotion"]
-    stamp = ablations.checkpoint(tmp_path / "out", "emotalk3d", "emotion").stat().st_mtime_ns
-    assert ablations.run(tmp_path, tmp_path / "out", {"emotalk3d": 10}, 1) == first
-    assert ablations.checkpoint(tmp_path / "out", "emotalk3d", "emotion").stat().st_mtime_ns == stamp
-    with pytest.raises(BadInput, match="after 10 steps"):
-        ablations.run(tmp_path, tmp_path / "out", {"emotalk3d": 20}, 1)
-    assert "`emotalk3d`, 10 steps each" in ablations.markdown(first, {})
+    stamp = ablations.checkpoint(out, "emotalk3d", "emotion").stat().st_mtime_ns
+    assert ablations.run(tmp_path, out) == first, "the folder's own system, steps and clips"
+    assert ablations.checkpoint(out, "emotalk3d", "emotion").stat().st_mtime_ns == stamp
+    assert ablations.run(tmp_path, out, ["emotalk3d"], 10, 1, again=True) == first, "measured once more"
+    for steps, most, said in ((20, 1, "after 10 steps"), (10, 2, "measured on 1 clips")):
+        with pytest.raises(BadInput, match=said):
+            ablations.run(tmp_path, out, ["emotalk3d"], steps, most)
+    text = ablations.markdown(first, {})
+    assert "`emotalk3d`, 10 steps each, 1 clips" in text and "`--systems emotalk3d --steps 10 --clips 1`" in text
+
+
+def ready_folder(out, data, steps=10):
+    """A folder that holds checkpoints (of no content: what they hang on is looked at first) and their figures."""
+    out.mkdir()
+    made: dict[str, dict] = {}
+    for row, _, _ in ablations.missing_of("emotalk3d", out, out, steps, made):
+        ablations.checkpoint(out, "emotalk3d", row).write_bytes(b"x")
+    kept = {"steps": {"emotalk3d": steps}, "clips": {"emotalk3d": 1}, "made": {"emotalk3d": made}}
+    kept["systems"] = {"emotalk3d": dict.fromkeys(made, figures(1.0, 1.0, 1.0))}
+    (out / "ablations.json").write_text(json.dumps(kept))
+    return kept
+
+
+def test_another_set_recipe_or_head_is_refused(tmp_path, data, monkeypatch):
+    out = tmp_path / "out"
+    kept = ready_folder(out, data)
+    assert ablations.run(tmp_path, out) == kept
+    whole = data["data"]
+
+    def refused(said):
+        with pytest.raises(BadInput, match=said):
+            ablations.run(tmp_path, out)
+
+    pool = dataclasses.replace(whole.train, goal=whole.train.goal + np.float16(0.1))
+    data["data"] = dataclasses.replace(whole, train=pool)
+    refused(r"whole.safetensors is of another training \(set\): delete it")
+    head = dataclasses.replace(whole.head, template=whole.head.template + np.float32(0.001))
+    data["data"] = dataclasses.replace(whole, head=head)
+    refused(r"\(head\)")
+    data["data"] = whole
+    with monkeypatch.context() as other:
+        other.setitem(emotalk3d_recipe.CONFIG, "width", 99)
+        refused(r"\(config\)")
+    assert ablations.run(tmp_path, out) == kept
+    del kept["made"]["emotalk3d"]["emotion"]
+    (out / "ablations.json").write_text(json.dumps(kept))
+    refused("it is not known what .*emotion.safetensors was trained on")
+    (out / "ablations.json").write_text(json.dumps(kept | {"clips": 8}))
+    with pytest.raises(BadFile, match="does not say what was measured"):
+        ablations.run(tmp_path, out)
+
+
+def test_every_recipe_trains_on_what_its_origin_says(tmp_path, data, monkeypatch):
+    """The very plan that a recipe makes of its numbers and its set, so that the two cannot drift apart."""
+    whole, seen = data["data"], []
+
+    class Seen(Exception):
+        pass
+
+    def look(plan, *given):
+        seen.append(motion_recipe.of_data(plan, *given).key)
+        raise Seen
+
+    lessons = types.SimpleNamespace(pool=whole.train)
+    ready = types.SimpleNamespace(data=lessons, held=lessons, head=whole.head, basis=whole.basis, train=whole.train)
+    for system, recipe in ablations.RECIPES.items():
+        monkeypatch.setattr(recipe, "of_data", look)
+        for row, part, seed in ablations.parts_of(system):
+            with pytest.raises(Seen):
+                recipe.one(ready, tmp_path / f"{system}.safetensors", seed, steps=30, ablate=part)
+            found = ablations.origin(system, part, seed, 30, whole.train, whole.head)
+            assert {name: found[name] for name in seen[-1]} == seen[-1], (system, row)
+            assert set(found) - set(seen[-1]) == {"head"}
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
+    (tmp_path / "ablations.json").write_text('{"steps": {"emotag": 250}, "clips": 8, "systems": {}}')
+    script = Path(__file__).resolve().parents[2] / "bench" / "motion_ablations.py"
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "set", tmp_path], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "ablations.json" in done.stderr and "another folder" in done.stderr
