@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from engine.core.anatomy import Head
-from engine.core.names import AU_INDEX, PAPER17
+from engine.core.names import ARTICULATION, AU_INDEX, PAPER17
 from engine.core.progress import SILENT, Reporter
 from engine.head.action_units import to_shapes
-from engine.motion.emodifftalk import NAME, EmoDiffTalk
+from engine.motion.emodifftalk import EAR_FEATURES, NAME, STILLED_REACH, EmoDiffTalk, stilled
 from engine.motion.nets.au_diffusion import (
     LISTEN,
     MARGIN,
@@ -145,13 +145,17 @@ def batch_of(
     tensor: Callable[[np.ndarray], Tensor], learning: bool = True,
 ) -> Batch:  # fmt: skip
     """Windows of the clips, the voice's own codes as the encoder hears them: mixed with true ones they would be
-    believed beyond what they are worth. learning: worn speech and sliders; else all as when the system runs."""
+    believed beyond what they are worth. learning: worn speech and sliders; else all as when the system runs, what the
+    encoder hears included."""
     pool = data.pool
     _, rows = pool.draw(count, WINDOW, LISTEN, rng)
     speech = worn(pool.speech[rows], rng, DEAF) if learning else pool.speech[rows]
     heard, inner = tensor(speech), rows[:, LISTEN:-LISTEN]
+    to_ear = heard.clone()
+    if not learning:
+        to_ear[..., len(ARTICULATION) :] *= EAR_FEATURES
     with torch.no_grad():
-        own = ear.eval()(heard)[:, LISTEN:-LISTEN]
+        own = ear.eval()(to_ear)[:, LISTEN:-LISTEN]
     goal, asked = (part[inner].astype(np.float32) for part in (pool.goal, data.codes))
     for i in np.flatnonzero(rng.random(count) < SLID) if learning else ():
         goal[i], asked[i] = _by_hand(data, basis, inner[i], rng)
@@ -199,7 +203,7 @@ def fit(
         net.spread.copy_(tensor(spread))
         net.answer.weight.copy_(tensor(answer_of(basis, spread)))
     measure = VertexLoss(head, basis).to(device)
-    resting = tensor(resting_metric(head, basis, data.pool.goal[::7]))
+    resting, varied = tensor(resting_metric(head, basis, data.pool.goal[::7])), tensor(varied_of(head, basis))
 
     def step_loss(step: int) -> Tensor:
         rng = draws(plan, step)
@@ -218,22 +222,24 @@ def fit(
         if held is None:
             return {}
         rng = np.random.default_rng(6)
-        return held_errors(net, batch_of(held, basis, ear, HELD, rng, tensor, learning=False), measure)
+        return held_errors(net, batch_of(held, basis, ear, HELD, rng, tensor, learning=False), measure, varied)
 
     return net, train(net, step_loss, plan, check, report)
 
 
 @torch.inference_mode()
-def held_errors(net: Denoiser | Recurrent, made: Batch, measure: VertexLoss) -> dict[str, float]:
-    """Root mean square errors of lips and upper face in mm over windows sampled as when the system runs, and how far
-    the lips move in them against the truth (1: as much)."""
+def held_errors(net: Denoiser | Recurrent, made: Batch, measure: VertexLoss, varied: Tensor) -> dict[str, float]:
+    """Root mean square errors of lips and upper face in mm over windows sampled as when the system runs (its noise
+    [k] as in `varied_of`, its smoothing), and how far the lips move in them against the truth (1: as much)."""
     net.eval()
     rng = torch.Generator().manual_seed(7)
     b, w, k = made.goal.shape
     noise = steady(*(torch.randn((b, n, k), generator=rng) for n in (w + 2 * SMOOTH_REACH, 1)))
-    seen = make(net, made.codes, made.speech, noise.to(made.goal.device)) * net.spread
-    missed = seen - made.goal
-    moved = [((x - x.mean(1, keepdim=True)) @ measure.lips).square().sum(-1).mean().sqrt() for x in (seen, made.goal)]
+    rows = make(net, made.codes, made.speech, varied.sqrt() * noise.to(made.goal.device)) * net.spread
+    seen = stilled(rows.transpose(0, 1)).transpose(0, 1)
+    goal = made.goal[:, STILLED_REACH:-STILLED_REACH]
+    missed = seen - goal
+    moved = [((x - x.mean(1, keepdim=True)) @ measure.lips).square().sum(-1).mean().sqrt() for x in (seen, goal)]
     return {
         "held_lips_mm": round(float((missed @ measure.lips).square().sum(-1).mean(1).sqrt().mean()), 4),
         "held_upper_mm": round(float((missed @ measure.upper).square().sum(-1).mean(1).sqrt().mean()), 4),

@@ -8,7 +8,8 @@ import torch
 from test_emotag import clips, held_out
 from test_motion import QUIET, gaps_mm, sound, voice
 
-from engine.core.control import Prompt
+from engine.core.control import Layer, Prompt
+from engine.core.errors import BadFile
 from engine.core.names import ARKIT_INDEX, ARTICULATION_INDEX, AU_INDEX, EXTRA_INDEX
 from engine.head.action_units import to_shapes
 from engine.head.evaluate import vertices
@@ -25,7 +26,7 @@ from engine.studio.performances.articulate import jaw_most, varied
 from engine.train import emodifftalk_recipe as recipe
 from engine.train.motion_codes import slid, slid_weights
 from engine.train.motion_data import of_examples
-from engine.train.motion_loop import Plan
+from engine.train.motion_loop import Plan, VertexLoss
 from engine.train.motion_recipe import finish
 
 torch.set_num_threads(1)
@@ -63,6 +64,35 @@ def checkpoint(fitted, ear, head, tmp_path_factory):
         supports=EmoDiffTalk.supports, native_fps=50.0, head=head,
     )  # fmt: skip
     return path
+
+
+def test_an_older_file_says_what_to_do(head, tmp_path):
+    """Older ones had no columns of their own for the voice's codes."""
+    path, config = tmp_path / "old.safetensors", {"ear": {"width": 16}, "net": {"width": 24, "layers": 1}}
+    size = file.shared_basis().size
+    finish(
+        path, diffusion.Both.of(size, config), config, file.shared_basis(), [], system="emodifftalk",
+        supports=EmoDiffTalk.supports, native_fps=50.0, head=head,
+    )  # fmt: skip
+    with pytest.raises(BadFile, match="was trained by an older version: train it again"):
+        EmoDiffTalk(path)
+
+
+def test_the_log_measures_what_ships(head, lessons, ear, fitted):
+    """Held-out windows are sampled with the noise, the smoothing and the hearing of the running system."""
+    basis, measure = file.shared_basis(), VertexLoss(head, file.shared_basis())
+
+    def tensor(values):
+        return torch.from_numpy(np.asarray(values, np.float32))
+
+    made = recipe.batch_of(lessons, basis, ear[0], 3, np.random.default_rng(0), tensor, learning=False)
+    loud = dataclasses.replace(lessons, pool=dataclasses.replace(lessons.pool, speech=lessons.pool.speech.copy()))
+    loud.pool.speech[:, 11:] = 1.0
+    again = recipe.batch_of(loud, basis, ear[0], 3, np.random.default_rng(0), tensor, learning=False)
+    assert torch.equal(made.codes, again.codes), "the encoder does not hear the features"
+    assert not torch.equal(made.speech, again.speech), "the denoiser does"
+    none, full = (recipe.held_errors(fitted[0], made, measure, torch.full((basis.size,), v)) for v in (0.0, 1.0))
+    assert none["held_lips_mm"] != full["held_lips_mm"] and min(none.values()) > 0
 
 
 def test_both_stages_learn(ear, fitted):
@@ -224,9 +254,15 @@ def bundled():
 
 
 @pytest.fixture(scope="module")
-def spoken():
-    """A held-out clip: (performance, speech)."""
-    return held_out("label")[0]
+def several():
+    """Held-out clips: [(performance, speech)]."""
+    return held_out("label", 6)
+
+
+@pytest.fixture(scope="module")
+def spoken(several):
+    """One of them."""
+    return several[0]
 
 
 def test_the_bundled_network_moves_as_held_out_people_do(bundled, head, spoken):
@@ -254,10 +290,10 @@ def face_mm(head, motion):
     return vertices(head, motion.arkit, motion.extra) * 1000
 
 
-def test_seams_are_as_smooth_as_what_lies_between(bundled, head):
+def test_seams_are_as_smooth_as_what_lies_between(bundled, head, several):
     """Speed and its change at the ends of windows against elsewhere, beside `direct`, which has no windows. Over
     several clips: the dozen ends of one may all fall on quick syllables (ratios of 1.5 and 1.9 in the truth itself)."""
-    voices, ratios = [heard for _, heard in held_out("label", 6)], []
+    voices, ratios = [heard for _, heard in several], []
     for system in (bundled, Direct()):
         for order in (1, 2):
             at_ends, between = [], []
@@ -271,6 +307,40 @@ def test_seams_are_as_smooth_as_what_lies_between(bundled, head):
             ratios.append(np.concatenate(at_ends).mean() / np.concatenate(between).mean())
     # A jump of a fifth of the usual step at each seam would show as 1.2.
     assert ratios[0] < 1.2 * ratios[2] and ratios[1] < 1.2 * ratios[3]
+
+
+def test_where_windows_begin_hardly_matters(bundled, head, several):
+    """Each clip in two cuts, one with its first row held for half a HOP more: the same inputs on another grid. What
+    both share cancels, so that a seam of one clip shows as a step of their difference."""
+    lips, half = np.asarray(head.masks["lips"]) >= 0.5, diffusion.HOP // 2
+    felt = dataclasses.replace(HAPPY, emotions={"happy": ((0, 1.0),)}, layers={**HAPPY.layers, "life": Layer(on=False)})
+    for _, heard in several:
+        keyed, rows = sampler(heard, felt), bundled.prepare(heard)[1]
+        later = np.concatenate([np.repeat(rows[:1], half, 0), rows])
+        count = len(rows)
+        with torch.inference_mode():
+            one, _ = bundled.weights(rows, keyed, 0, count, None)
+            two, _ = bundled.weights(later, lambda at, k=keyed: k(at - half / 50), half, half + count, None)
+        gap = [vertices(head, made[:, :52], made[:, 52:])[:, lips] * 1000 for made in (one, two)]
+        apart = gap[0] - gap[1]
+        steps = np.linalg.norm(np.diff(apart, axis=0), axis=2).mean(1)
+        # Twice the most that six clips showed when the bounds were set: .25 mm apart in a clip's mean, steps of .30 mm
+        # a row where lips themselves make steps of up to 2.3 mm.
+        assert np.linalg.norm(apart, axis=2).mean() < 0.5 and steps.max() < 0.6
+
+
+def test_lips_begun_with_all_of_the_noise_are_further_from_the_truth(bundled, head, several):
+    """Why the sampler does not begin with x_T ~ N(0, I): 8 % more error of the lips when the bound was set."""
+    from engine.train.motion_table import errors, sealed, still
+
+    printed = EmoDiffTalk()
+    printed.varied = np.ones_like(printed.varied)
+    missed = []
+    for system in (bundled, printed):
+        faces = [sealed(head, run_system(system, heard, still(made.keyed))) for made, heard in several]
+        found = [errors((m.arkit, m.extra), f, head)["lve_mm"] for (m, _), f in zip(several, faces, strict=True)]
+        missed.append(np.mean(found))
+    assert missed[1] > 1.02 * missed[0]
 
 
 def test_another_seed_changes_the_upper_face_more_than_the_lips(bundled, head, spoken):
