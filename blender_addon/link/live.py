@@ -309,6 +309,7 @@ class LiveView:
         # Before the request goes: another thread may take its answer at once.
         self._id, self._heads, self._block, self._slot_size = name, heads, block, slot_size
         self._first_slot, self._refused, self._ready = offset, None, False
+        self.notes.clear()  # they were of the avatars before
         self._flight, self._sent, self._stale, self._opened_at = None, None, True, time.monotonic()
         message = {"kind": "open", "id": name, "heads": described, "memory": memory, "names": list(self.names)}
         self.engine.send(message, _Ear(self))

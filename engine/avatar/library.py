@@ -29,7 +29,7 @@ def load_avatar(name_or_path: str | os.PathLike[str] = DEFAULT, head: Head | Non
     """An avatar by its registered name, or from an avatar .npz, for `head` (None: the default head).
 
     "default" is the bundled one, trained on pictures, on the very head that these show; on another it is "recipe",
-    which is built for the head, as "default-cropped" is, the same without its hair.
+    which is built for the head. "default-cropped" is the same without its hair (cropped.py).
 
     The same file gives the same (shared, frozen) object. Raises BadInput for an unknown name or an avatar that was
     made for another head, BadFile for a damaged file.
@@ -43,6 +43,8 @@ def load_avatar(name_or_path: str | os.PathLike[str] = DEFAULT, head: Head | Non
         path = registry.resolve(text, "avatar") if entry.path else _built(head, text != CROPPED)
         if text == DEFAULT and entry.folder == str(registry.BUNDLED) and not _shows(path, head):
             path = _built(head)
+        elif text == CROPPED and entry.path is None:
+            path = _without_hair(path, head)
     if path.suffix == ".ply":
         raise BadFile(path, "holds Gaussians in space, which do not move with a face; give an avatar .npz")
     try:
@@ -99,6 +101,37 @@ def _built(head: Head, with_hair: bool = True) -> Path:
     for old in built[_KEPT:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _without_hair(recipe: Path, head: Head) -> Path:
+    """Path of the bundled avatar of this head with the recipe's cropped scalp; the recipe's where it is not bundled."""
+    entry = registry.find(DEFAULT, "avatar")
+    if not entry.path or entry.folder != str(registry.BUNDLED):
+        return recipe
+    trained = registry.resolve(DEFAULT, "avatar")
+    from engine.head.hair.library import hair_of
+
+    if not _shows(trained, head) or (hair := hair_of(head)) is None:
+        return recipe
+    code = Path(__file__).with_name("cropped.py")
+    path = recipe.with_name(f"{recipe.stem}-{sha256_of(trained)[:12]}-{sha256_of(code)[:8]}.npz")
+    if path.is_file():
+        try:
+            stat = path.stat()
+            _read(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+            return path
+        except BadFile:
+            path.unlink(missing_ok=True)
+    from engine.avatar.cropped import without_hair
+
+    joined = without_hair(load_avatar(DEFAULT, head), _read_path(recipe), head, hair.triangle)
+    save_avatar(path, joined)
+    return path
+
+
+def _read_path(path: Path) -> Avatar:
+    stat = path.stat()
+    return _read(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
 
 
 @functools.cache

@@ -163,7 +163,7 @@ def test_every_channel_says_something_and_no_colour_is_wild(avatar):
     assert np.quantile(np.abs(constant), 0.999) < 2.5
 
 
-def test_another_face_and_hidden_hair_have_the_recipe(head):
+def test_another_face_has_the_recipe_with_and_without_hair(head):
     darker = dataclasses.replace(head, albedo=head.albedo * np.float32(0.6))
-    for name, who in (("default", darker), ("default-cropped", head), (RECIPE, head)):
+    for name, who in (("default", darker), ("default-cropped", darker), (RECIPE, head)):
         assert load_avatar(name, who).meta["builder"] == "engine.avatar.default", name
