@@ -48,7 +48,26 @@ def _rate_hz(times: np.ndarray) -> float:
 
 
 def apply_rest(motion: MotionSlice, controls: Sampler, supports: Set[str]) -> MotionSlice:
-    """The system's motion with the controls that it does not support applied to it."""
+    """The system's motion with the controls that it does not support applied to it, and the jaw where a slider has
+    it."""
+    return _with_slid_jaw(_with_rest(motion, controls, supports), controls)
+
+
+def _with_slid_jaw(motion: MotionSlice, controls: Sampler) -> MotionSlice:
+    """A mood's jaw yields to small sounds (direct.jaw_freedom); one that a person opens with a slider keeps four fifths
+    in them, as every expression does, and yields to lips that meet alone. With every system."""
+    offset = np.clip(controls(motion.times).au_offset, 0.0, 1.0)
+    jaw = ARKIT_INDEX["jawOpen"]
+    asked = to_shapes(offset)[0][:, jaw] * (1.0 - 0.2 * motion.voice)
+    asked *= 1.0 - np.maximum(motion.closure, 0.8 * motion.labiodental)
+    if not np.any(asked > motion.arkit[:, jaw]):
+        return motion
+    arkit = motion.arkit.copy()
+    arkit[:, jaw] = np.maximum(arkit[:, jaw], asked)
+    return dataclasses.replace(motion, arkit=arkit)
+
+
+def _with_rest(motion: MotionSlice, controls: Sampler, supports: Set[str]) -> MotionSlice:
     if set(CONTROLS) <= set(supports):
         return motion
     wanted = living_au(controls, motion.times)

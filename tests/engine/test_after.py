@@ -77,6 +77,20 @@ def test_lips_tightened_afterwards_stay_open_in_speech():
     assert (after.extra - deaf.extra)[silent, together][5:].min() > 0.3, "pressed in silence, once the word has come"
 
 
+@pytest.mark.parametrize("name", [row["name"] for row in base.offered()])
+def test_a_jaw_that_a_slider_opens_stays_open_through_small_sounds(name, head):
+    said = voice()
+    said.articulation[:, ARTICULATION_INDEX["jaw_open"]] = 0.1  # hardly opens of itself
+    slid = dataclasses.replace(QUIET, au={"AU26_L": ((0.0, 0.8),), "AU26_R": ((0.0, 0.8),)})
+    plain, opened = (perform(sound(), controls, motion=name, head=head, speech=said) for controls in (QUIET, slid))
+    jaw = ARKIT_INDEX["jawOpen"]
+    assert np.median(opened.arkit[:, jaw]) > 0.3 > np.median(plain.arkit[:, jaw]) + 0.1
+    gap = gaps_mm(head, opened)
+    for start, end in CLOSURES:
+        near = (opened.times > start - 0.04) & (opened.times < end + 0.04)
+        assert gap[near].min() < 1000 * SEALED_M + 0.25, "lips meet all the same"
+
+
 def test_words_take_away_but_not_from_speech():
     shut = dataclasses.replace(STILL, prompts=(Prompt("x", 0, 9, 0, 0, activation={"AU25_L": -1.0, "AU25_R": -1.0}),))
     deaf, after = faces(("labels",), shut)
