@@ -82,16 +82,16 @@ def test_a_clip_is_read_as_a_whole(head, reader):
 
 
 def test_speaking_faces_are_read_through_a_system(head, reader, monkeypatch):
-    from test_motion import voice
+    from fresh_voice import fresh_voice
 
     import engine.train.emotion_protocol as protocol
 
     monkeypatch.setattr(protocol, "load_reader", lambda: reader)
-    monkeypatch.setattr("engine.speech.encode.encode", lambda *_: voice(2.0, ((0.5, 0.56),)))
-    sound = Audio(np.zeros(32000, np.float32), "0" * 64)
-    out = protocol.legibility([sound], head=head)
+    samples, _ = fresh_voice()
+    out = protocol.legibility([Audio(samples[:64000], "0" * 64)], head=head)
     assert set(out) >= {"mild", "strong", "valence_arousal"} and out["strong"]["eight"]["clips"] == 8
-    assert out["strong"]["eight"]["top1"] >= 0.75 and out["strong"]["six_of_14"]["top3"] >= 0.6
+    # The sample voice: all of the eight and of the six others are read; one of each may be lost.
+    assert out["strong"]["eight"]["top1"] >= 7 / 8 and out["strong"]["six_of_14"]["top1"] >= 5 / 6
     with pytest.raises(BadInput, match="voice"):
         protocol.legibility([])
 

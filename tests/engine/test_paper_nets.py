@@ -96,7 +96,9 @@ def test_codes_are_the_papers_17_and_the_loss_is_its_own():
     assert diffusion.audio_loss(flat, flat + 0.1).item() == pytest.approx(0.1, rel=1e-5)
     stair = torch.zeros(1, 2, 17)
     stair[:, 1] = 1.0
-    assert diffusion.audio_loss(stair, stair).item() == pytest.approx(0.1, rel=1e-5)
+    # A step from one row to the next is FRAME_ROWS steps a frame of 25 a second.
+    by_frame = diffusion.FRAME_ROWS**2
+    assert diffusion.audio_loss(stair, stair).item() == pytest.approx(0.1 * by_frame, rel=1e-5)
 
 
 def test_noise_goes_from_none_to_all():
@@ -175,7 +177,9 @@ def test_geometry_loss_weighs_as_equation_29():
     seen = truth.clone()
     seen[0, 2, 1] = 1.0
     vertex, speed, change = 1 / 4, (1 + 1) / 3, (1 + 4) / 2  # 0 0 1 0 -> 0 1 -1 -> 1 -2
-    assert diffusion.geometry_loss(seen, truth, lips).item() == pytest.approx(vertex + 0.5 * (speed + change), rel=1e-5)
+    by_frame = diffusion.FRAME_ROWS**2  # squared speed by the frame of 25 a second; twice that for its change
+    wanted = vertex + 0.5 * (by_frame * speed + by_frame**2 * change)
+    assert diffusion.geometry_loss(seen, truth, lips).item() == pytest.approx(wanted, rel=1e-5)
 
 
 # --- EmoVOCA's generator
