@@ -119,7 +119,8 @@ def test_an_odd_checkpoint_of_the_user_leaves_the_list_of_systems_whole(tmp_path
     process.say("hello")
     obeys = {row["name"]: row["obeys"] for row in process.next("hello")["systems"]}
     process.end()
-    assert obeys == {"direct": list(CONTROLS), "emotalk3d": ["au"], "emovoca": [], "emotag": [], "emodifftalk": []}
+    odd = {"emotalk3d": ["au"], "emovoca": [], "emotag": [], "emodifftalk": []}
+    assert obeys == {"direct": list(CONTROLS), "emotalkinggaussian": ["labels", "intensity", "va"], **odd}
     assert not process.log.read_text()
 
 
