@@ -152,7 +152,8 @@ class Accented:
         self._brow = brow_raises(speech, controls, grid)
         self._swing = swing(speech, controls, grid)
         accent, layer = layer_of(controls, "accent"), layer_of(controls, "brow")
-        self._swings = _talking(speech) * (accent.on and bool(np.any(self._swing != 1.0)))
+        swings = accent.on and bool(np.any(self._swing != 1.0))
+        self._swings = _talking(speech) * (min(accent.strength, 1.0) if swings else 0.0)
         known = layer.on and self._brow.any()  # a voice without prosody takes nothing from a held brow
         self._room = ROOM * min(layer.strength, 1.0) * _talking(speech) if known else np.zeros(len(grid))
 

@@ -180,6 +180,19 @@ def test_accents_change_a_copy_of_the_controls_and_respect_held_brows():
         assert np.ptp(after.intensity) > 0.01 and np.ptp(track.intensity) == 0
 
 
+def test_a_little_of_the_accents_changes_a_little():
+    """The room that a fully keyed face gives up for them follows the layer's strength."""
+    from engine.controls.track import sample
+
+    speech = speech_of(*made(stressed=tuple(range(0, 20, 3))))
+    shown = []
+    for strength in (0.01, 1.0):
+        controls = Controls(emotions={"sad": ((0.0, 1.0),)}, layers={"accent": Layer(strength=strength)})
+        track = sample(controls, speech.times)
+        shown.append(np.abs(accents.Accented(speech, controls)(track).intensity - track.intensity).max())
+    assert 0 < shown[0] < 0.01 and shown[1] > 0.05
+
+
 def test_speech_without_prosody_has_no_accents():
     speech = dataclasses.replace(speech_of(*made()), prosody={})
     _, brow, nod = layers_at(Controls(), speech=speech)
