@@ -87,13 +87,8 @@ def _built(head: Head, with_hair: bool = True) -> Path:
     look = look_of(head)
     name = DEFAULT if with_hair else CROPPED
     path = registry.user_cache() / f"avatar-{name}-{_builder_digest()[:12]}-{look[:12]}.npz"
-    if path.is_file():
-        try:
-            stat = path.stat()
-            _read(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
-            return path
-        except BadFile:
-            path.unlink(missing_ok=True)
+    if _is_kept(path):
+        return path
     from engine.avatar.default import build_default_avatar
 
     save_avatar(path, build_default_avatar(head, with_hair=with_hair))
@@ -101,6 +96,19 @@ def _built(head: Head, with_hair: bool = True) -> Path:
     for old in built[_KEPT:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a built avatar is there and can be read; a damaged one is removed."""
+    if not path.is_file():
+        return False
+    try:
+        stat = path.stat()
+        _read(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+        return True
+    except BadFile:
+        path.unlink(missing_ok=True)
+        return False
 
 
 def _without_hair(recipe: Path, head: Head) -> Path:
@@ -115,13 +123,8 @@ def _without_hair(recipe: Path, head: Head) -> Path:
         return recipe
     code = Path(__file__).with_name("cropped.py")
     path = recipe.with_name(f"{recipe.stem}-{sha256_of(trained)[:12]}-{sha256_of(code)[:8]}.npz")
-    if path.is_file():
-        try:
-            stat = path.stat()
-            _read(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
-            return path
-        except BadFile:
-            path.unlink(missing_ok=True)
+    if _is_kept(path):
+        return path
     from engine.avatar.cropped import without_hair
 
     joined = without_hair(load_avatar(DEFAULT, head), _read_path(recipe), head, hair.triangle)
